@@ -1,5 +1,7 @@
 //! Runs quantised language models from GGUF files on a CPU, in pure Rust.
 
 mod error;
+pub mod gguf;
+mod source;
 
 pub use error::{Error, Result};
