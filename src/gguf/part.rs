@@ -14,7 +14,7 @@ use super::limits::{
 };
 use super::reader::Reader;
 use super::table::Table;
-use super::tensor_info::{Entry, TensorInfo};
+use super::tensor_info::{DataLayout, Entry, TensorInfo};
 use super::value::{Value, ValueType};
 
 /// One file, parsed and checked.
@@ -56,16 +56,13 @@ impl Part {
             .checked_next_multiple_of(alignment)
             .ok_or_else(|| Fault::malformed("a start of the data", "one beyond memory"))
             .at(|| format!("{name}: tensor data"))?;
-        let mut tensors = Table::new();
-        for (tensor_name, entry) in entries {
-            let place = || place_of_tensor(&name, &tensor_name);
-            let tensor = entry.locate(tensor_name.clone(), &file, data_start, alignment, index);
-            tensors
-                .insert(tensor_name.clone(), tensor.at(place)?)
-                .map_err(|_| Fault::malformed("unique names", "a second tensor of this name"))
-                .at(place)?;
-        }
-        check_overlap(tensors.items(), &name)?;
+        let data = DataLayout {
+            file: &file,
+            data_start,
+            alignment,
+            part: index,
+        };
+        let tensors = locate(entries, &data, &name)?;
         Ok(Part {
             name,
             version: header.version,
@@ -120,8 +117,6 @@ impl Header {
         let version = read_version(reader)?;
         let tensors = reader.u64()?;
         let metadata = reader.u64()?;
-        Fault::check_limit(tensors, MAX_TENSORS)?;
-        Fault::check_limit(metadata, MAX_METADATA_ENTRIES)?;
         Ok(Header {
             version,
             tensors,
@@ -175,6 +170,8 @@ fn read_metadata(
     count: u64,
     name: &str,
 ) -> Result<Metadata> {
+    Fault::check_limit(count, MAX_METADATA_ENTRIES)
+        .at(|| format!("{name}: number of metadata entries"))?;
     let mut metadata = Table::new();
     for index in 0..count {
         let key = read_name(reader, MAX_KEY_BYTES)
@@ -222,6 +219,7 @@ fn alignment(metadata: &Metadata, name: &str) -> Result<usize> {
 }
 
 fn read_entries(reader: &mut Reader<'_>, count: u64, name: &str) -> Result<Vec<(Arc<str>, Entry)>> {
+    Fault::check_limit(count, MAX_TENSORS).at(|| format!("{name}: number of tensors"))?;
     // Not collected with a capacity of `count`: the file may hold fewer.
     let mut entries = Vec::new();
     for index in 0..count {
@@ -231,6 +229,29 @@ fn read_entries(reader: &mut Reader<'_>, count: u64, name: &str) -> Result<Vec<(
         entries.push((tensor, entry));
     }
     Ok(entries)
+}
+
+/// Finds the tensors' bytes.
+fn locate(
+    entries: Vec<(Arc<str>, Entry)>,
+    data: &DataLayout<'_>,
+    name: &str,
+) -> Result<Table<TensorInfo>> {
+    let mut tensors = Table::new();
+    for (tensor_name, entry) in entries {
+        let place = || place_of_tensor(name, &tensor_name);
+        let tensor = entry.locate(tensor_name.clone(), data).at(place)?;
+        add_tensor(&mut tensors, tensor).at(place)?;
+    }
+    check_overlap(tensors.items(), name)?;
+    Ok(tensors)
+}
+
+/// Adds a tensor, whose name must not have been there.
+pub(super) fn add_tensor(tensors: &mut Table<TensorInfo>, tensor: TensorInfo) -> Parsed<()> {
+    tensors
+        .insert(tensor.shared_name(), tensor)
+        .map_err(|_| Fault::malformed("unique names", "a second tensor of this name"))
 }
 
 /// No two tensors may share bytes: no writer does that, so an offset is wrong.

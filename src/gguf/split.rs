@@ -10,7 +10,7 @@ use crate::Result;
 
 use super::fault::{At, Fault, Parsed};
 use super::limits::MAX_PARTS;
-use super::part::{Part, place_of_key, place_of_tensor};
+use super::part::{Part, add_tensor, place_of_key, place_of_tensor};
 use super::table::Table;
 use super::tensor_info::TensorInfo;
 
@@ -55,13 +55,8 @@ pub(super) fn join_tensors(parts: &mut [Part]) -> Result<Table<TensorInfo>> {
     for part in parts.iter_mut() {
         let tensors = std::mem::replace(&mut part.tensors, Table::new());
         for tensor in tensors.into_items() {
-            all.insert(tensor.shared_name(), tensor).or_else(|tensor| {
-                Err(Fault::malformed(
-                    "unique names",
-                    "a second tensor of this name",
-                ))
-                .at(|| place_of_tensor(&part.name, tensor.name()))
-            })?;
+            let name = tensor.shared_name();
+            add_tensor(&mut all, tensor).at(|| place_of_tensor(&part.name, &name))?;
         }
     }
     if let [first, _, ..] = parts

@@ -157,6 +157,18 @@ pub(super) struct Entry {
     offset: usize,
 }
 
+/// Where the data of a file are.
+#[derive(Debug)]
+pub(super) struct DataLayout<'a> {
+    /// The whole file.
+    pub(super) file: &'a Bytes,
+    /// Where the data begin, in bytes; offsets count from here.
+    pub(super) data_start: usize,
+    pub(super) alignment: usize,
+    /// Index of the file in a split set.
+    pub(super) part: usize,
+}
+
 impl Entry {
     /// Reads what follows the name.
     pub(super) fn read(reader: &mut Reader<'_>) -> Parsed<Entry> {
@@ -172,15 +184,14 @@ impl Entry {
         })
     }
 
-    /// Finds the tensor's bytes in the file, whose data begins at `data_start`.
-    pub(super) fn locate(
-        self,
-        name: Arc<str>,
-        file: &Bytes,
-        data_start: usize,
-        alignment: usize,
-        part: usize,
-    ) -> Parsed<TensorInfo> {
+    /// Finds the tensor's bytes in the file.
+    pub(super) fn locate(self, name: Arc<str>, layout: &DataLayout<'_>) -> Parsed<TensorInfo> {
+        let &DataLayout {
+            file,
+            data_start,
+            alignment,
+            part,
+        } = layout;
         let Entry {
             shape,
             ggml_type,

@@ -178,7 +178,10 @@ impl GgufWriter {
         file.extend(metadata.to_le_bytes());
         file.extend(self.metadata.concat());
         file.extend(self.directory.concat());
-        file.resize(file.len().next_multiple_of(self.alignment.max(1)), 0);
+        // Nothing follows metadata alone, so that damaged ones end where they end.
+        if !self.directory.is_empty() {
+            file.resize(file.len().next_multiple_of(self.alignment), 0);
+        }
         file.extend(&self.data);
         file
     }
