@@ -3,5 +3,6 @@
 mod error;
 pub mod gguf;
 mod source;
+pub mod tokenizer;
 
 pub use error::{Error, Result};
