@@ -1,0 +1,282 @@
+//! Block formats: how GGUF files store the values of a row.
+//!
+//! A format is one file here and one row in the table below. The file holds the block as it lies in
+//! the file, its values (`dequantize`, the specification), and how a vector of its quants is read,
+//! which serves the dot product of generation and the panel of prompts alike. Layouts: ggml's
+//! `ggml-common.h` and `ggml-quants.c`.
+
+#![expect(non_camel_case_types, reason = "the formats' names in the field")]
+
+use bytemuck::{Pod, Zeroable};
+use half::f16;
+
+use crate::simd::{Quants, Simd};
+
+mod float;
+mod k_scales;
+mod q2_k;
+mod q3_k;
+mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+
+/// Values that the kernels take at a time: a K-quant's block, or eight blocks of 32.
+pub(crate) const UNIT: usize = 256;
+
+/// A block format and the values of its blocks.
+pub(crate) trait BlockFormat {
+    /// The block as it lies in the file.
+    type Block: Pod;
+    /// Values of a block.
+    const ELEMENTS: usize;
+    /// The specification: `values` has [`BlockFormat::ELEMENTS`] elements.
+    fn dequantize(block: &Self::Block, values: &mut [f32]);
+}
+
+/// A format of small integers. A value is `scale * (quant - OFFSET) - min`, with a scale and a min
+/// per sub-block of [`QuantFormat::SUB`] values.
+pub(crate) trait QuantFormat: BlockFormat {
+    /// Blocks of [`UNIT`] values.
+    type Unit: Pod;
+    type Quants: Quants;
+    /// Values that share a scale: 16 or 32.
+    const SUB: usize;
+    const OFFSET: i32;
+    const HAS_MINS: bool;
+    /// Quants `64 * chunk..64 * chunk + 64` of a unit, in order.
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes;
+    /// The scales of a unit: 8 or 16.
+    fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats;
+    /// The mins of a unit, where there are any.
+    fn mins<S: Simd>(simd: S, _unit: &Self::Unit) -> S::Floats {
+        simd.splat(0.0)
+    }
+}
+
+/// A format of floats.
+pub(crate) trait FloatFormat: BlockFormat {
+    /// 16 values.
+    type Chunk: Pod;
+    fn floats<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Floats;
+}
+
+/// What depends on a format, for [`Format::visit`].
+pub(crate) trait FormatVisitor {
+    type Output;
+    fn quants<F: QuantFormat>(self) -> Self::Output;
+    fn floats<F: FloatFormat>(self) -> Self::Output;
+}
+
+/// The table of formats: name, `ggml_type` number in the file, module here, kind.
+macro_rules! formats {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $module:ident, $kind:ident;)+) => {
+        /// A block format that the kernels multiply.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Format {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Format {
+            /// Every format, in the order of their numbers.
+            pub const ALL: &[Format] = &[$(Format::$variant),+];
+
+            /// The format with this `ggml_type` number in GGUF files, if the kernels have it.
+            #[must_use]
+            pub fn from_ggml_type(number: u32) -> Option<Format> {
+                match number {
+                    $($number => Some(Format::$variant),)+
+                    _ => None,
+                }
+            }
+
+            /// The `ggml_type` number in GGUF files.
+            #[must_use]
+            pub fn ggml_type(self) -> u32 {
+                match self {
+                    $(Format::$variant => $number,)+
+                }
+            }
+
+            /// The name, as `Q4_K`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Format::$variant => stringify!($variant),)+
+                }
+            }
+
+            pub(crate) fn visit<V: FormatVisitor>(self, visitor: V) -> V::Output {
+                match self {
+                    $(Format::$variant => visitor.$kind::<$module::$variant>(),)+
+                }
+            }
+        }
+    };
+}
+
+formats! {
+    /// 32-bit floats.
+    F32 = 0, float, floats;
+    /// 16-bit floats (IEEE binary16).
+    F16 = 1, float, floats;
+    /// 32 values of 4 bits, one f16 scale.
+    Q4_0 = 2, q4_0, quants;
+    /// 32 values of 4 bits, f16 scale and min.
+    Q4_1 = 3, q4_1, quants;
+    /// 32 values of 5 bits, one f16 scale.
+    Q5_0 = 6, q5_0, quants;
+    /// 32 values of 5 bits, f16 scale and min.
+    Q5_1 = 7, q5_1, quants;
+    /// 32 values of 8 bits, one f16 scale.
+    Q8_0 = 8, q8_0, quants;
+    /// 256 values of 2 bits, 4-bit scales and mins per 16.
+    Q2_K = 10, q2_k, quants;
+    /// 256 values of 3 bits, 6-bit scales per 16.
+    Q3_K = 11, q3_k, quants;
+    /// 256 values of 4 bits, 6-bit scales and mins per 32.
+    Q4_K = 12, q4_k, quants;
+    /// 256 values of 5 bits, 6-bit scales and mins per 32.
+    Q5_K = 13, q5_k, quants;
+    /// 256 values of 6 bits, 8-bit scales per 16.
+    Q6_K = 14, q6_k, quants;
+    /// The upper half of 32-bit floats.
+    BF16 = 30, float, floats;
+}
+
+impl Format {
+    /// Values of a block: 1, 32 or 256.
+    #[must_use]
+    pub fn block_elements(self) -> usize {
+        self.visit(BlockShape).0
+    }
+
+    /// Bytes of a block.
+    #[must_use]
+    pub fn block_bytes(self) -> usize {
+        self.visit(BlockShape).1
+    }
+
+    /// Bytes of a row of `cols` values, if they are whole blocks and the size is representable.
+    #[must_use]
+    pub fn row_bytes(self, cols: usize) -> Option<usize> {
+        let (elements, bytes) = self.visit(BlockShape);
+        (cols % elements == 0)
+            .then(|| (cols / elements).checked_mul(bytes))
+            .flatten()
+    }
+
+    /// Whether the values are floats, multiplied as such; otherwise activations are quantised too.
+    #[must_use]
+    pub fn is_float(self) -> bool {
+        self.block_elements() == 1
+    }
+
+    /// The values of whole blocks.
+    ///
+    /// # Panics
+    /// If `bytes` are not the blocks of `values.len()` values.
+    pub fn dequantize(self, bytes: &[u8], values: &mut [f32]) {
+        assert_eq!(
+            self.row_bytes(values.len()),
+            Some(bytes.len()),
+            "{} blocks",
+            self.name()
+        );
+        self.visit(Dequantize { bytes, values });
+    }
+}
+
+/// Elements and bytes of a block.
+struct BlockShape;
+
+impl BlockShape {
+    fn of<F: BlockFormat>() -> (usize, usize) {
+        (F::ELEMENTS, size_of::<F::Block>())
+    }
+}
+
+impl FormatVisitor for BlockShape {
+    type Output = (usize, usize);
+    fn quants<F: QuantFormat>(self) -> Self::Output {
+        Self::of::<F>()
+    }
+    fn floats<F: FloatFormat>(self) -> Self::Output {
+        Self::of::<F>()
+    }
+}
+
+struct Dequantize<'a> {
+    bytes: &'a [u8],
+    values: &'a mut [f32],
+}
+
+impl Dequantize<'_> {
+    fn run<F: BlockFormat>(self) {
+        let blocks = self.bytes.chunks_exact(size_of::<F::Block>());
+        for (block, values) in blocks.zip(self.values.chunks_exact_mut(F::ELEMENTS)) {
+            F::dequantize(&bytemuck::pod_read_unaligned(block), values);
+        }
+    }
+}
+
+impl FormatVisitor for Dequantize<'_> {
+    type Output = ();
+    fn quants<F: QuantFormat>(self) {
+        self.run::<F>();
+    }
+    fn floats<F: FloatFormat>(self) {
+        self.run::<F>();
+    }
+}
+
+/// A little-endian f16 at any address.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(transparent)]
+pub(crate) struct Half([u8; 2]);
+
+impl Half {
+    #[inline(always)]
+    fn bits(self) -> u16 {
+        u16::from_le_bytes(self.0)
+    }
+
+    fn to_f32(self) -> f32 {
+        f16::from_bits(self.bits()).to_f32()
+    }
+}
+
+/// One f16 of each of the eight blocks of a unit, as floats.
+#[inline(always)]
+fn halves<S: Simd, B>(simd: S, blocks: &[B; 8], half: impl Fn(&B) -> Half) -> S::Floats {
+    simd.from_f16_half([
+        half(&blocks[0]).bits(),
+        half(&blocks[1]).bits(),
+        half(&blocks[2]).bits(),
+        half(&blocks[3]).bits(),
+        half(&blocks[4]).bits(),
+        half(&blocks[5]).bits(),
+        half(&blocks[6]).bits(),
+        half(&blocks[7]).bits(),
+    ])
+}
+
+/// Two 32-bit fields, the first one in the low half.
+#[inline(always)]
+fn join_bits(low: [u8; 4], high: [u8; 4]) -> u64 {
+    u64::from(u32::from_le_bytes(low)) | u64::from(u32::from_le_bytes(high)) << 32
+}
+
+/// Bytes `start..start + N`, which are there by the layout of the block.
+#[inline(always)]
+fn part<const N: usize>(bytes: &[u8], start: usize) -> &[u8; N] {
+    bytes[start..].first_chunk().expect("inside the block")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Q3_K: 256 values of 3 bits, a 6-bit scale per 16. `value = scale * (quant - 4)`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{BlockFormat, Half, QuantFormat, part};
+use crate::simd::{Nibbles, Simd};
+
+pub(crate) struct Q3_K;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Block {
+    /// Third bits, value 32j + i: bit j of byte i.
+    high: [u8; 32],
+    /// Low two bits, values 128n + 32j + i: bits 2j and 2j + 1 of byte 32n + i.
+    quants: [u8; 64],
+    /// Scale j plus 32: four low bits in nibbles (0..8 low, 8..16 high), two high bits behind them.
+    scales: [u8; 12],
+    scale: Half,
+}
+
+impl BlockFormat for Q3_K {
+    type Block = Block;
+    const ELEMENTS: usize = 256;
+
+    fn dequantize(block: &Block, values: &mut [f32]) {
+        for (i, value) in values.iter_mut().enumerate() {
+            let low = block.quants[32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3;
+            let high = block.high[i % 32] >> (i / 32) & 1;
+            let scale = block.scale.to_f32() * (f32::from(sub_scale(&block.scales, i / 16)) - 32.0);
+            *value = scale * (f32::from(low + 4 * high) - 4.0);
+        }
+    }
+}
+
+impl QuantFormat for Q3_K {
+    type Unit = Block;
+    type Quants = Nibbles;
+    const SUB: usize = 16;
+    const OFFSET: i32 = 4;
+    const HAS_MINS: bool = false;
+
+    #[inline(always)]
+    fn quants<S: Simd>(simd: S, unit: &Block, chunk: usize) -> S::Bytes {
+        let shift = 4 * (chunk as u32 % 2);
+        let low = simd.split_fields(part(&unit.quants, 32 * (chunk / 2)), shift, shift + 2, 3);
+        let bit = 2 * chunk as u32;
+        let high = simd.split_fields(&unit.high, bit, bit + 1, 1);
+        simd.or(low, simd.shift_left(high, 2))
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, unit: &Block) -> S::Floats {
+        let word = |i: usize| u32::from_le_bytes(*part(&unit.scales, 4 * i));
+        let (first, second, high) = (word(0), word(1), word(2));
+        let join = |low: u32, shift: u32| {
+            u128::from((low & 0x0f0f_0f0f) | (high >> shift & 0x0303_0303) << 4)
+        };
+        let scales = join(first, 0)
+            | join(second, 2) << 32
+            | join(first >> 4, 4) << 64
+            | join(second >> 4, 6) << 96;
+        let scales = simd.sub(simd.from_u8(scales.to_le_bytes()), simd.splat(32.0));
+        simd.mul(scales, simd.splat_f16(unit.scale.bits()))
+    }
+}
+
+/// Scale `index` (0..16) plus 32.
+fn sub_scale(packed: &[u8; 12], index: usize) -> u8 {
+    let low = if index < 8 {
+        packed[index] & 15
+    } else {
+        packed[index - 8] >> 4
+    };
+    low | (packed[8 + index % 4] >> (2 * (index / 4)) & 3) << 4
+}

@@ -1,0 +1,57 @@
+//! Q4_1: 32 values of 4 bits, an f16 scale and an f16 min. `value = scale * quant + min`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{BlockFormat, Half, QuantFormat, halves};
+use crate::simd::{Nibbles, Simd};
+
+pub(crate) struct Q4_1;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Block {
+    scale: Half,
+    min: Half,
+    /// Low nibbles: values 0..16; high nibbles: values 16..32.
+    quants: [u8; 16],
+}
+
+impl BlockFormat for Q4_1 {
+    type Block = Block;
+    const ELEMENTS: usize = 32;
+
+    fn dequantize(block: &Block, values: &mut [f32]) {
+        for i in 0..32 {
+            let nibble = if i < 16 {
+                block.quants[i] & 15
+            } else {
+                block.quants[i - 16] >> 4
+            };
+            values[i] = f32::from(nibble) * block.scale.to_f32() + block.min.to_f32();
+        }
+    }
+}
+
+impl QuantFormat for Q4_1 {
+    type Unit = [Block; 8];
+    type Quants = Nibbles;
+    const SUB: usize = 32;
+    const OFFSET: i32 = 0;
+    const HAS_MINS: bool = true;
+
+    #[inline(always)]
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes {
+        simd.split_nibbles(&unit[2 * chunk].quants, &unit[2 * chunk + 1].quants)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
+        halves(simd, unit, |block| block.scale)
+    }
+
+    #[inline(always)]
+    fn mins<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
+        // The file's min is added; a `QuantFormat`'s is subtracted.
+        simd.sub(simd.splat(0.0), halves(simd, unit, |block| block.min))
+    }
+}

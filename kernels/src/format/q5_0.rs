@@ -1,0 +1,55 @@
+//! Q5_0: 32 values of 5 bits, one f16 scale. `value = scale * (quant - 16)`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{BlockFormat, Half, QuantFormat, halves, join_bits};
+use crate::simd::{SevenBits, Simd};
+
+pub(crate) struct Q5_0;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Block {
+    scale: Half,
+    /// Bit `i` is the fifth bit of quant `i`.
+    high: [u8; 4],
+    /// Low nibbles: values 0..16; high nibbles: values 16..32.
+    quants: [u8; 16],
+}
+
+impl BlockFormat for Q5_0 {
+    type Block = Block;
+    const ELEMENTS: usize = 32;
+
+    fn dequantize(block: &Block, values: &mut [f32]) {
+        for i in 0..32 {
+            let nibble = if i < 16 {
+                block.quants[i] & 15
+            } else {
+                block.quants[i - 16] >> 4
+            };
+            let quant = nibble | (u32::from_le_bytes(block.high) >> i & 1) as u8 * 16;
+            values[i] = (f32::from(quant) - 16.0) * block.scale.to_f32();
+        }
+    }
+}
+
+impl QuantFormat for Q5_0 {
+    type Unit = [Block; 8];
+    type Quants = SevenBits;
+    const SUB: usize = 32;
+    const OFFSET: i32 = 16;
+    const HAS_MINS: bool = false;
+
+    #[inline(always)]
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes {
+        let (low, high) = (&unit[2 * chunk], &unit[2 * chunk + 1]);
+        let nibbles = simd.split_nibbles(&low.quants, &high.quants);
+        simd.add_where(nibbles, join_bits(low.high, high.high), 16)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
+        halves(simd, unit, |block| block.scale)
+    }
+}

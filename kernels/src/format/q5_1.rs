@@ -1,0 +1,62 @@
+//! Q5_1: 32 values of 5 bits, an f16 scale and an f16 min. `value = scale * quant + min`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{BlockFormat, Half, QuantFormat, halves, join_bits};
+use crate::simd::{SevenBits, Simd};
+
+pub(crate) struct Q5_1;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Block {
+    scale: Half,
+    min: Half,
+    /// Bit `i` is the fifth bit of quant `i`.
+    high: [u8; 4],
+    /// Low nibbles: values 0..16; high nibbles: values 16..32.
+    quants: [u8; 16],
+}
+
+impl BlockFormat for Q5_1 {
+    type Block = Block;
+    const ELEMENTS: usize = 32;
+
+    fn dequantize(block: &Block, values: &mut [f32]) {
+        for i in 0..32 {
+            let nibble = if i < 16 {
+                block.quants[i] & 15
+            } else {
+                block.quants[i - 16] >> 4
+            };
+            let quant = nibble | (u32::from_le_bytes(block.high) >> i & 1) as u8 * 16;
+            values[i] = f32::from(quant) * block.scale.to_f32() + block.min.to_f32();
+        }
+    }
+}
+
+impl QuantFormat for Q5_1 {
+    type Unit = [Block; 8];
+    type Quants = SevenBits;
+    const SUB: usize = 32;
+    const OFFSET: i32 = 0;
+    const HAS_MINS: bool = true;
+
+    #[inline(always)]
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes {
+        let (low, high) = (&unit[2 * chunk], &unit[2 * chunk + 1]);
+        let nibbles = simd.split_nibbles(&low.quants, &high.quants);
+        simd.add_where(nibbles, join_bits(low.high, high.high), 16)
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
+        halves(simd, unit, |block| block.scale)
+    }
+
+    #[inline(always)]
+    fn mins<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
+        // The file's min is added; a `QuantFormat`'s is subtracted.
+        simd.sub(simd.splat(0.0), halves(simd, unit, |block| block.min))
+    }
+}

@@ -1,0 +1,56 @@
+//! Q6_K: 256 values of 6 bits, an 8-bit scale per 16. `value = scale * (quant - 32)`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{BlockFormat, Half, QuantFormat, part};
+use crate::simd::{SevenBits, Simd};
+
+pub(crate) struct Q6_K;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Block {
+    /// Four low bits, value 128n + 64h + i: nibble h of byte 64n + i.
+    low: [u8; 128],
+    /// Two high bits, value 128n + 32j + i: bits 2j and 2j + 1 of byte 32n + i.
+    high: [u8; 64],
+    /// Signed.
+    scales: [u8; 16],
+    scale: Half,
+}
+
+impl BlockFormat for Q6_K {
+    type Block = Block;
+    const ELEMENTS: usize = 256;
+
+    fn dequantize(block: &Block, values: &mut [f32]) {
+        for (i, value) in values.iter_mut().enumerate() {
+            let low = block.low[64 * (i / 128) + i % 64] >> (4 * (i / 64 % 2)) & 15;
+            let high = block.high[32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3;
+            let scale = block.scale.to_f32() * f32::from(block.scales[i / 16] as i8);
+            *value = scale * (f32::from(low | high << 4) - 32.0);
+        }
+    }
+}
+
+impl QuantFormat for Q6_K {
+    type Unit = Block;
+    type Quants = SevenBits;
+    const SUB: usize = 16;
+    const OFFSET: i32 = 32;
+    const HAS_MINS: bool = false;
+
+    #[inline(always)]
+    fn quants<S: Simd>(simd: S, unit: &Block, chunk: usize) -> S::Bytes {
+        let half = chunk as u32 % 2;
+        let low = simd.load_bytes(part(&unit.low, 64 * (chunk / 2)));
+        let high = part(&unit.high, 32 * (chunk / 2));
+        let high = simd.split_fields(high, 4 * half, 4 * half + 2, 3);
+        simd.or(simd.field(low, 4 * half, 15), simd.shift_left(high, 4))
+    }
+
+    #[inline(always)]
+    fn scales<S: Simd>(simd: S, unit: &Block) -> S::Floats {
+        simd.mul(simd.from_i8(unit.scales), simd.splat_f16(unit.scale.bits()))
+    }
+}

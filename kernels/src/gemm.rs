@@ -1,0 +1,489 @@
+//! Many tokens: the panel product.
+//!
+//! A panel of 16 or 32 weight rows is unpacked from its blocks into one common form, whatever the
+//! format, small enough for the L2 cache; then it is multiplied with all tokens before the next one
+//! is unpacked. A tile holds the sums of a few tokens times the rows of the panel in registers over
+//! the whole length of the rows:
+//!
+//! ```text
+//! for each sub-block of 16 or 32 columns
+//!     start    = MAGIC - offset * (sum of the activations)           per token
+//!     integers = start + quants . activations                       4 columns per instruction
+//!     sum     += (integers - MAGIC) * scale * activation_scale
+//!     sum     -= min * activation_scale * (sum of the activations)   formats with mins
+//! ```
+//!
+//! Rows lie across the lanes, four columns in each; the activations are broadcast from memory. The
+//! magic number saves the conversion of the integers (see `MAGIC_BITS`): its product with a scale is
+//! exact, as no format's scale has more than 19 significant bits.
+
+use std::marker::PhantomData;
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::columns::{ColumnsMut, Store};
+use crate::dot::{offset, stored_quants};
+use crate::format::{FloatFormat, FormatVisitor, QuantFormat, UNIT};
+use crate::inputs::{BLOCK, InputGroup};
+use crate::level::Level;
+use crate::matrix::Matrix;
+use crate::simd::{Kernel, MAGIC_BITS, Simd, Tile};
+
+/// Rows in a vector.
+const LANES: usize = 16;
+
+/// One vector of a panel.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl Line {
+    #[inline(always)]
+    fn floats(&self) -> &[f32; LANES] {
+        bytemuck::cast_ref(self)
+    }
+}
+
+/// Working memory of a product; one per thread, kept from product to product.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Integers: per sub-block `SUB / 4` steps of `TILE_VECTORS` lines, then as many of scales, then of
+    /// mins where the format has them. Floats: per column `TILE_VECTORS` lines.
+    panel: Vec<Line>,
+    corrections: Corrections,
+}
+
+/// What the sums of the activations contribute, for all tokens of a product:
+/// `[group][sub-block][token]`.
+#[derive(Debug, Default)]
+struct Corrections {
+    /// Where the integer sums start.
+    starts: Vec<i32>,
+    /// Scale times sum of the quants, for formats with mins; otherwise empty.
+    scaled_sums: Vec<f32>,
+}
+
+impl Corrections {
+    fn fill<S: Simd, F: QuantFormat>(&mut self, inputs: &[InputGroup]) {
+        self.starts.clear();
+        self.scaled_sums.clear();
+        for (sum, scale) in inputs.iter().flat_map(|group| group.sums_of(F::SUB)) {
+            self.starts.push(MAGIC_BITS - offset::<S, F>() * sum);
+            if F::HAS_MINS {
+                self.scaled_sums.push(scale * sum as f32);
+            }
+        }
+    }
+}
+
+impl Scratch {
+    /// Nothing allocated yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        let corrections = Corrections {
+            starts: Vec::new(),
+            scaled_sums: Vec::new(),
+        };
+        Self {
+            panel: Vec::new(),
+            corrections,
+        }
+    }
+}
+
+/// See [`crate::matmul`].
+pub(crate) fn multiply(
+    level: Level,
+    weights: Matrix<'_>,
+    inputs: &[InputGroup],
+    scratch: &mut Scratch,
+    store: Store,
+    out: &mut ColumnsMut<'_>,
+) {
+    weights.format().visit(Multiply {
+        level,
+        weights,
+        inputs,
+        scratch,
+        store,
+        out,
+    });
+}
+
+struct Multiply<'a, 'o> {
+    level: Level,
+    weights: Matrix<'a>,
+    inputs: &'a [InputGroup],
+    scratch: &'a mut Scratch,
+    store: Store,
+    out: &'a mut ColumnsMut<'o>,
+}
+
+impl FormatVisitor for Multiply<'_, '_> {
+    type Output = ();
+    fn quants<F: QuantFormat>(self) {
+        self.level.run(QuantProduct::<F>(self, PhantomData));
+    }
+    fn floats<F: FloatFormat>(self) {
+        self.level.run(FloatProduct::<F>(self, PhantomData));
+    }
+}
+
+/// The rows of a panel; behind the last row of the matrix it is repeated, and not stored.
+fn panel_row<'a>(weights: &Matrix<'a>, first: usize, row: usize) -> &'a [u8] {
+    weights.row((first + row).min(weights.rows() - 1))
+}
+
+struct QuantProduct<'a, 'o, F>(Multiply<'a, 'o>, PhantomData<F>);
+
+impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Multiply {
+            weights,
+            inputs,
+            scratch,
+            store,
+            out,
+            ..
+        } = self.0;
+        let Scratch { panel, corrections } = scratch;
+        corrections.fill::<S, F>(inputs);
+        let blocks = weights.cols().div_ceil(BLOCK);
+        // The panel is written unit by unit; the tile stops behind the last block.
+        panel.resize(
+            blocks.next_multiple_of(UNIT / BLOCK) * block_lines::<S, F>(),
+            Line::zeroed(),
+        );
+        let panel_rows = LANES * S::TILE_VECTORS;
+        for first in (0..weights.rows()).step_by(panel_rows) {
+            for vector in 0..S::TILE_VECTORS {
+                let row = |row| panel_row(&weights, first + LANES * vector, row);
+                unpack_quants::<S, F>(simd, std::array::from_fn(row), vector, panel);
+            }
+            let (mut token, mut at) = (0, 0);
+            for group in inputs {
+                let sub_blocks = group.tokens() * group.padded_cols() / F::SUB;
+                let starts = &corrections.starts[at..at + sub_blocks];
+                let scaled_sums = corrections
+                    .scaled_sums
+                    .get(at..at + sub_blocks)
+                    .unwrap_or(&[]);
+                let target = Target {
+                    out,
+                    store,
+                    token,
+                    first,
+                };
+                let panel = &panel[..blocks * block_lines::<S, F>()];
+                simd.tile(
+                    group.tokens(),
+                    QuantTile::<F> {
+                        panel,
+                        group,
+                        starts,
+                        scaled_sums,
+                        target,
+                        format: PhantomData,
+                    },
+                );
+                token += group.tokens();
+                at += sub_blocks;
+            }
+        }
+    }
+}
+
+/// Lines of a sub-block.
+const fn sub_block_lines<S: Simd, F: QuantFormat>() -> usize {
+    (F::SUB / 4 + 1 + F::HAS_MINS as usize) * S::TILE_VECTORS
+}
+
+/// Lines of 32 columns.
+const fn block_lines<S: Simd, F: QuantFormat>() -> usize {
+    BLOCK / F::SUB * sub_block_lines::<S, F>()
+}
+
+/// Unpacks 16 rows into vector `vector` of the panel.
+#[inline(always)]
+fn unpack_quants<S: Simd, F: QuantFormat>(
+    simd: S,
+    rows: [&[u8]; LANES],
+    vector: usize,
+    panel: &mut [Line],
+) {
+    let unit_bytes = size_of::<F::Unit>();
+    let unit_lines = UNIT / F::SUB * sub_block_lines::<S, F>();
+    for (unit, lines) in panel.chunks_exact_mut(unit_lines).enumerate() {
+        let bytes = rows.map(|row| &row[unit * unit_bytes..]);
+        if bytes[0].len() >= unit_bytes {
+            let units = bytes.map(|bytes| bytemuck::from_bytes(&bytes[..unit_bytes]));
+            unpack_unit::<S, F>(simd, units, vector, lines);
+        } else {
+            let mut copies = [F::Unit::zeroed(); LANES];
+            for (copy, bytes) in copies.iter_mut().zip(bytes) {
+                bytemuck::bytes_of_mut(copy)[..bytes.len()].copy_from_slice(bytes);
+            }
+            unpack_unit::<S, F>(simd, copies.each_ref(), vector, lines);
+        }
+    }
+}
+
+#[inline(always)]
+fn unpack_unit<S: Simd, F: QuantFormat>(
+    simd: S,
+    units: [&F::Unit; LANES],
+    vector: usize,
+    lines: &mut [Line],
+) {
+    let line = |sub_block: usize, index: usize| {
+        sub_block * sub_block_lines::<S, F>() + index * S::TILE_VECTORS + vector
+    };
+    let steps = F::SUB / 4;
+    for chunk in 0..4 {
+        let mut rows = [simd.bits(simd.splat(0.0)); LANES];
+        for (row, unit) in rows.iter_mut().zip(units) {
+            *row = stored_quants::<S, F>(simd, unit, chunk);
+        }
+        for (step, column) in simd.transpose(rows).into_iter().enumerate() {
+            let step = 16 * chunk + step;
+            simd.store_bytes(column, &mut lines[line(step / steps, step % steps)].0);
+        }
+    }
+    let mut store_scales = |index: usize, scales: [S::Bytes; LANES]| {
+        let scales = simd.transpose(scales);
+        for (sub_block, scales) in scales.into_iter().take(UNIT / F::SUB).enumerate() {
+            simd.store_bytes(scales, &mut lines[line(sub_block, index)].0);
+        }
+    };
+    store_scales(steps, units.map(|unit| simd.bits(F::scales(simd, unit))));
+    if F::HAS_MINS {
+        store_scales(steps + 1, units.map(|unit| simd.bits(F::mins(simd, unit))));
+    }
+}
+
+/// Where the sums of a tile go.
+struct Target<'a, 'o> {
+    out: &'a mut ColumnsMut<'o>,
+    store: Store,
+    /// Row of `out` of the group's first token.
+    token: usize,
+    /// Column of `out` of the panel's first row.
+    first: usize,
+}
+
+impl Target<'_, '_> {
+    #[inline(always)]
+    fn put<S: Simd, const TOKENS: usize, const VECTORS: usize>(
+        self,
+        simd: S,
+        sums: [[S::Floats; VECTORS]; TOKENS],
+    ) {
+        for (token, sums) in sums.into_iter().enumerate() {
+            let row = &mut self.out.row(self.token + token)[self.first..];
+            for (vector, sums) in sums.into_iter().enumerate() {
+                let Some(row) = row.get_mut(LANES * vector..) else {
+                    break;
+                };
+                if let Some(values) = row.first_chunk_mut() {
+                    let sums = if self.store == Store::Add {
+                        simd.add(simd.load(values), sums)
+                    } else {
+                        sums
+                    };
+                    simd.store(sums, values);
+                } else {
+                    let mut values = [0.0; LANES];
+                    simd.store(sums, &mut values);
+                    for (to, value) in row.iter_mut().zip(values) {
+                        *to = if self.store == Store::Add {
+                            *to + value
+                        } else {
+                            value
+                        };
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct QuantTile<'a, 'o, F> {
+    panel: &'a [Line],
+    group: &'a InputGroup,
+    starts: &'a [i32],
+    scaled_sums: &'a [f32],
+    target: Target<'a, 'o>,
+    format: PhantomData<F>,
+}
+
+impl<F: QuantFormat> Tile for QuantTile<'_, '_, F> {
+    #[inline(always)]
+    fn run<S: Simd, const TOKENS: usize, const VECTORS: usize>(self, simd: S) {
+        let steps = F::SUB / 4;
+        let quants = self.group.quants().as_chunks::<TOKENS>().0;
+        let scales = self.group.scales().as_chunks::<TOKENS>().0;
+        let starts = self.starts.as_chunks::<TOKENS>().0;
+        let scaled_sums = self.scaled_sums.as_chunks::<TOKENS>().0;
+        let mut sums = [[simd.splat(0.0); VECTORS]; TOKENS];
+        let sub_blocks = self
+            .panel
+            .chunks_exact((steps + 1 + F::HAS_MINS as usize) * VECTORS)
+            .zip(starts);
+        for (index, (lines, starts)) in sub_blocks.enumerate() {
+            let block = index * F::SUB / BLOCK;
+            let (quants, scales) = (&quants[block], &scales[block]);
+            let first_step = index * steps % 8;
+            let mut integers = [[simd.splat_int(0); VECTORS]; TOKENS];
+            for token in 0..TOKENS {
+                integers[token] = [simd.dot_start::<F::Quants>(starts[token]); VECTORS];
+            }
+            for step in 0..steps {
+                let mut weights = [simd.bits(simd.splat(0.0)); VECTORS];
+                for vector in 0..VECTORS {
+                    weights[vector] = simd.load_bytes(&lines[step * VECTORS + vector].0);
+                }
+                for token in 0..TOKENS {
+                    let activations = quants[token][first_step + step];
+                    for vector in 0..VECTORS {
+                        integers[token][vector] = simd.dot_step::<F::Quants>(
+                            integers[token][vector],
+                            weights[vector],
+                            activations,
+                        );
+                    }
+                }
+            }
+            for vector in 0..VECTORS {
+                let weight_scales = simd.load(lines[steps * VECTORS + vector].floats());
+                for token in 0..TOKENS {
+                    let scaled = simd.dot_end::<F::Quants>(
+                        integers[token][vector],
+                        starts[token],
+                        weight_scales,
+                    );
+                    let scale = simd.splat(scales[token]);
+                    sums[token][vector] = simd.mul_add(scaled, scale, sums[token][vector]);
+                    if F::HAS_MINS {
+                        let mins = simd.load(lines[(steps + 1) * VECTORS + vector].floats());
+                        let scaled_sum = simd.splat(scaled_sums[index][token]);
+                        sums[token][vector] =
+                            simd.neg_mul_add(mins, scaled_sum, sums[token][vector]);
+                    }
+                }
+            }
+        }
+        self.target.put(simd, sums);
+    }
+}
+
+struct FloatProduct<'a, 'o, F>(Multiply<'a, 'o>, PhantomData<F>);
+
+impl<F: FloatFormat> Kernel for FloatProduct<'_, '_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Multiply {
+            weights,
+            inputs,
+            scratch,
+            store,
+            out,
+            ..
+        } = self.0;
+        let panel = &mut scratch.panel;
+        panel.resize(
+            weights.cols().next_multiple_of(LANES) * S::TILE_VECTORS,
+            Line::zeroed(),
+        );
+        for first in (0..weights.rows()).step_by(LANES * S::TILE_VECTORS) {
+            for vector in 0..S::TILE_VECTORS {
+                let row = |row| panel_row(&weights, first + LANES * vector, row);
+                unpack_floats::<S, F>(simd, std::array::from_fn(row), vector, panel);
+            }
+            let mut token = 0;
+            for group in inputs {
+                let target = Target {
+                    out,
+                    store,
+                    token,
+                    first,
+                };
+                let (values, stride) = (group.values(), group.padded_cols());
+                simd.tile(
+                    group.tokens(),
+                    FloatTile {
+                        panel,
+                        values,
+                        stride,
+                        target,
+                    },
+                );
+                token += group.tokens();
+            }
+        }
+    }
+}
+
+/// Unpacks 16 rows into vector `vector` of the panel.
+#[inline(always)]
+fn unpack_floats<S: Simd, F: FloatFormat>(
+    simd: S,
+    rows: [&[u8]; LANES],
+    vector: usize,
+    panel: &mut [Line],
+) {
+    let chunk_bytes = size_of::<F::Chunk>();
+    for (chunk, lines) in panel.chunks_exact_mut(LANES * S::TILE_VECTORS).enumerate() {
+        let mut values = [simd.bits(simd.splat(0.0)); LANES];
+        for (values, row) in values.iter_mut().zip(rows) {
+            let bytes = &row[chunk * chunk_bytes..];
+            let mut tail = F::Chunk::zeroed();
+            let chunk = match bytes.get(..chunk_bytes) {
+                Some(bytes) => bytemuck::from_bytes(bytes),
+                None => {
+                    bytemuck::bytes_of_mut(&mut tail)[..bytes.len()].copy_from_slice(bytes);
+                    &tail
+                }
+            };
+            *values = simd.bits(F::floats(simd, chunk));
+        }
+        for (column, values) in simd.transpose(values).into_iter().enumerate() {
+            simd.store_bytes(values, &mut lines[column * S::TILE_VECTORS + vector].0);
+        }
+    }
+}
+
+struct FloatTile<'a, 'o> {
+    panel: &'a [Line],
+    /// `[tokens, stride]`.
+    values: &'a [f32],
+    stride: usize,
+    target: Target<'a, 'o>,
+}
+
+impl Tile for FloatTile<'_, '_> {
+    #[inline(always)]
+    fn run<S: Simd, const TOKENS: usize, const VECTORS: usize>(self, simd: S) {
+        let columns = self.panel.as_chunks::<VECTORS>().0;
+        let rows: [&[f32]; TOKENS] =
+            std::array::from_fn(|token| &self.values[token * self.stride..][..columns.len()]);
+        let mut sums = [[simd.splat(0.0); VECTORS]; TOKENS];
+        for (column, lines) in columns.iter().enumerate() {
+            let mut weights = [simd.splat(0.0); VECTORS];
+            for vector in 0..VECTORS {
+                weights[vector] = simd.load(lines[vector].floats());
+            }
+            for token in 0..TOKENS {
+                let value = simd.splat(rows[token][column]);
+                for vector in 0..VECTORS {
+                    sums[token][vector] = simd.mul_add(weights[vector], value, sums[token][vector]);
+                }
+            }
+        }
+        self.target.put(simd, sums);
+    }
+}

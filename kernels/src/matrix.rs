@@ -1,0 +1,130 @@
+//! Weight matrices and their product with the inputs.
+
+use std::ops::Range;
+
+use crate::columns::{ColumnsMut, Store};
+use crate::dot::dot_rows;
+use crate::format::Format;
+use crate::gemm::{Scratch, multiply};
+use crate::inputs::InputGroup;
+use crate::level::Level;
+
+/// A weight matrix as it lies in a file: `rows` rows of `cols` values each, row-major, in blocks.
+/// Format, shape and bytes agree by construction.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    format: Format,
+    rows: usize,
+    cols: usize,
+    row_bytes: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Matrix<'a> {
+    /// A view of `bytes`; `None` if they are not `rows` rows of `cols` values in whole blocks.
+    #[must_use]
+    pub fn new(format: Format, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
+        let row_bytes = format.row_bytes(cols).filter(|&bytes| bytes > 0)?;
+        (row_bytes.checked_mul(rows)? == bytes.len()).then_some(Self {
+            format,
+            rows,
+            cols,
+            row_bytes,
+            bytes,
+        })
+    }
+
+    /// How the values are stored.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Number of rows: outputs of a product.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values of a row: inputs of a product.
+    #[must_use]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The blocks of all rows.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The blocks of one row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        &self.bytes[row * self.row_bytes..][..self.row_bytes]
+    }
+
+    /// The rows `range` as a matrix.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[must_use]
+    pub fn narrow(&self, range: Range<usize>) -> Self {
+        let bytes = &self.bytes[range.start * self.row_bytes..range.end * self.row_bytes];
+        Self {
+            rows: range.len(),
+            bytes,
+            ..*self
+        }
+    }
+
+    /// The values of one row.
+    ///
+    /// # Panics
+    /// If there is no such row or `values` has not [`Matrix::cols`] elements.
+    pub fn dequantize_row(&self, row: usize, values: &mut [f32]) {
+        self.format.dequantize(self.row(row), values);
+    }
+
+    /// Bytes of a row.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+}
+
+/// `out[t, r] = sum over c of weights[r, c] * inputs[t, c]`, or added to it.
+///
+/// The tokens of `inputs` count through the groups in order. The result of an element does not
+/// depend on which other rows are computed in the same call.
+///
+/// # Panics
+/// If the shapes do not agree, or a group was filled for another level.
+pub fn matmul(
+    level: Level,
+    weights: Matrix<'_>,
+    inputs: &[InputGroup],
+    scratch: &mut Scratch,
+    store: Store,
+    mut out: ColumnsMut<'_>,
+) {
+    let tokens: usize = inputs.iter().map(InputGroup::tokens).sum();
+    assert_eq!(
+        (out.rows(), out.cols()),
+        (tokens, weights.rows()),
+        "shape of the product"
+    );
+    assert!(
+        inputs.iter().all(|group| group.cols() == weights.cols()),
+        "length of the inputs"
+    );
+    match inputs {
+        [only] if tokens == 1 => dot_rows(level, weights, only, store, out.row(0)),
+        _ => multiply(level, weights, inputs, scratch, store, &mut out),
+    }
+}
+
+#[cfg(test)]
+mod tests;

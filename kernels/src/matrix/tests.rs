@@ -1,0 +1,117 @@
+use super::*;
+use crate::inputs::groups;
+use crate::testing::{NaiveMatrix, Random, levels, through_int8};
+
+/// Products of random matrices and inputs, against f64 products of the dequantised values.
+fn check(format: Format, level: Level, rows: usize, cols: usize, tokens: usize) {
+    let matrix = NaiveMatrix::random(format, rows, cols);
+    let inputs = Random(tokens as u64).floats(tokens * cols);
+    let mut filled: Vec<_> = groups(level, tokens)
+        .map(|tokens| {
+            let mut group = InputGroup::new();
+            group.fill(level, &inputs[tokens.start * cols..tokens.end * cols], cols);
+            group
+        })
+        .collect();
+    // Filling again must not leave anything of the first time behind.
+    for (group, tokens) in filled.iter_mut().zip(groups(level, tokens)) {
+        group.fill(level, &inputs[tokens.start * cols..tokens.end * cols], cols);
+    }
+    let mut out = vec![1.0; tokens * rows];
+    let mut scratch = Scratch::new();
+    for (store, before) in [(Store::Replace, 0.0), (Store::Add, 1.0)] {
+        out.fill(1.0);
+        matmul(
+            level,
+            matrix.view(),
+            &filled,
+            &mut scratch,
+            store,
+            ColumnsMut::new(&mut out, rows),
+        );
+        for (input, out) in inputs.chunks(cols).zip(out.chunks(rows)) {
+            let seen = if format.is_float() {
+                input.to_vec()
+            } else {
+                through_int8(input)
+            };
+            for (row, ((sum, size), out)) in matrix.product(&seen).into_iter().zip(out).enumerate()
+            {
+                let error = (f64::from(*out) - sum - before).abs();
+                assert!(
+                    error <= 4e-6 * size + 1e-6,
+                    "{} {level} [{rows}, {cols}] x {tokens}, row {row}: {out} is not {sum} + {before}",
+                    format.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn products_equal_the_naive_ones() {
+    for level in levels() {
+        for &format in Format::ALL {
+            let step = format.block_elements();
+            for cols in [
+                step,
+                3 * step,
+                7 * step.min(64),
+                9 * step.max(32),
+                896,
+                1024,
+            ] {
+                if cols % step != 0 {
+                    continue;
+                }
+                for (rows, tokens) in [(1, 1), (5, 1), (1, 2), (16, 3), (33, 7), (40, 9)] {
+                    check(format, level, rows, cols, tokens);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_part_of_the_rows_gives_the_same_values() {
+    let matrix = NaiveMatrix::random(Format::Q4_K, 70, 512);
+    let inputs = Random(1).floats(2 * 512);
+    for level in levels() {
+        let mut group = InputGroup::new();
+        group.fill(level, &inputs, 512);
+        let group = [group];
+        let mut scratch = Scratch::new();
+        let mut whole = vec![0.0; 2 * 70];
+        let out = ColumnsMut::new(&mut whole, 70);
+        matmul(
+            level,
+            matrix.view(),
+            &group,
+            &mut scratch,
+            Store::Replace,
+            out,
+        );
+        let mut parts = vec![0.0; 2 * 70];
+        for range in [0..32, 32..70] {
+            let out = ColumnsMut::new(&mut parts, 70).narrow(range.clone());
+            matmul(
+                level,
+                matrix.view().narrow(range),
+                &group,
+                &mut scratch,
+                Store::Replace,
+                out,
+            );
+        }
+        assert_eq!(whole, parts, "{level}");
+    }
+}
+
+#[test]
+fn a_matrix_that_does_not_fit_its_bytes_is_refused() {
+    assert!(Matrix::new(Format::Q4_0, 2, 32, &[0; 36]).is_some());
+    assert!(Matrix::new(Format::Q4_0, 2, 32, &[0; 35]).is_none());
+    assert!(Matrix::new(Format::Q4_0, 2, 33, &[0; 36]).is_none());
+    assert!(Matrix::new(Format::Q4_0, usize::MAX, 64, &[0; 36]).is_none());
+    assert!(Matrix::new(Format::Q4_0, 2, 0, &[]).is_none());
+}

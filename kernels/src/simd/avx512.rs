@@ -1,0 +1,288 @@
+//! AVX-512 with VNNI: a vector is one register.
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, MAGIC, Quants, Simd, intrinsics, isa_token, tile_shape};
+
+isa_token! {
+    /// Proof of AVX-512 F, BW, DQ, VL and VNNI (Ice Lake, Zen 4 and later).
+    Avx512: "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx2", "fma", "f16c"
+}
+
+impl Simd for Avx512 {
+    type Bytes = __m512i;
+    type Ints = __m512i;
+    type Floats = __m512;
+    const SIGNED_BIAS: i32 = 128;
+    // 14 sums in floats, 14 in integers, 2 of weights: all 32 registers. 762 of 982 GOP/s on Sapphire
+    // Rapids; 6 x 2 reaches 744, 14 x 1 715, 4 x 3 703.
+    tile_shape!(2 x 7: 1 2 3 4 5 6 7);
+
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        self.enter(kernel)
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[u8; 64]) -> __m512i {
+        intrinsics! { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_bytes(self, bytes: __m512i, to: &mut [u8; 64]) {
+        intrinsics! { _mm512_storeu_si512(to.as_mut_ptr().cast(), bytes) }
+    }
+    #[inline(always)]
+    fn join(self, low: &[u8; 32], high: &[u8; 32]) -> __m512i {
+        intrinsics! {
+            let low = _mm256_loadu_si256(low.as_ptr().cast());
+            let high = _mm256_loadu_si256(high.as_ptr().cast());
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+        }
+    }
+    #[inline(always)]
+    fn split_nibbles(self, low: &[u8; 16], high: &[u8; 16]) -> __m512i {
+        intrinsics! {
+            let both = _mm512_broadcast_i32x4(_mm_loadu_si128(low.as_ptr().cast()));
+            let high = _mm_loadu_si128(high.as_ptr().cast());
+            let both = _mm512_mask_broadcast_i32x4(both, 0xff00, high);
+            let shifts = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4);
+            _mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi8(15))
+        }
+    }
+    #[inline(always)]
+    fn split_fields(self, bytes: &[u8; 32], first: u32, second: u32, mask: u8) -> __m512i {
+        intrinsics! {
+            let both = _mm512_broadcast_i64x4(_mm256_loadu_si256(bytes.as_ptr().cast()));
+            let first = _mm512_set1_epi32(first as i32);
+            let shifts = _mm512_mask_set1_epi32(first, 0xff00, second as i32);
+            _mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi8(mask as i8))
+        }
+    }
+    #[inline(always)]
+    fn field(self, bytes: __m512i, shift: u32, mask: u8) -> __m512i {
+        intrinsics! {
+            let shifted = _mm512_srl_epi16(bytes, _mm_cvtsi32_si128(shift as i32));
+            _mm512_and_si512(shifted, _mm512_set1_epi8(mask as i8))
+        }
+    }
+    #[inline(always)]
+    fn shift_left(self, bytes: __m512i, shift: u32) -> __m512i {
+        intrinsics! { _mm512_sll_epi16(bytes, _mm_cvtsi32_si128(shift as i32)) }
+    }
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        intrinsics! { _mm512_or_si512(a, b) }
+    }
+    #[inline(always)]
+    fn add_where(self, bytes: __m512i, bits: u64, value: u8) -> __m512i {
+        intrinsics! { _mm512_mask_add_epi8(bytes, bits, bytes, _mm512_set1_epi8(value as i8)) }
+    }
+    #[inline(always)]
+    fn bias_signed(self, bytes: __m512i) -> __m512i {
+        intrinsics! { _mm512_xor_si512(bytes, _mm512_set1_epi8(-128)) }
+    }
+    #[inline(always)]
+    fn transpose(self, rows: [__m512i; 16]) -> [__m512i; 16] {
+        intrinsics! {
+            // 4 x 4 dwords inside each 128-bit lane, then the lanes themselves.
+            let mut quads = [_mm512_setzero_si512(); 16];
+            for i in 0..4 {
+                let [a, b, c, d] = [rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3]];
+                let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+                let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+                quads[4 * i] = _mm512_unpacklo_epi64(ab_low, cd_low);
+                quads[4 * i + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+                quads[4 * i + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+                quads[4 * i + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+            }
+            let mut columns = [_mm512_setzero_si512(); 16];
+            for i in 0..4 {
+                let [a, b, c, d] = [quads[i], quads[4 + i], quads[8 + i], quads[12 + i]];
+                let (ab_even, ab_odd) =
+                    (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
+                let (cd_even, cd_odd) =
+                    (_mm512_shuffle_i32x4::<0x88>(c, d), _mm512_shuffle_i32x4::<0xdd>(c, d));
+                columns[i] = _mm512_shuffle_i32x4::<0x88>(ab_even, cd_even);
+                columns[4 + i] = _mm512_shuffle_i32x4::<0x88>(ab_odd, cd_odd);
+                columns[8 + i] = _mm512_shuffle_i32x4::<0xdd>(ab_even, cd_even);
+                columns[12 + i] = _mm512_shuffle_i32x4::<0xdd>(ab_odd, cd_odd);
+            }
+            columns
+        }
+    }
+
+    #[inline(always)]
+    fn splat_int(self, value: i32) -> __m512i {
+        intrinsics! { _mm512_set1_epi32(value) }
+    }
+    #[inline(always)]
+    fn dot<Q: Quants>(self, sums: __m512i, quants: __m512i, activations: __m512i) -> __m512i {
+        intrinsics! { _mm512_dpbusd_epi32(sums, quants, activations) }
+    }
+    #[inline(always)]
+    fn to_floats(self, ints: __m512i) -> __m512 {
+        intrinsics! { _mm512_cvtepi32_ps(ints) }
+    }
+
+    #[inline(always)]
+    fn dot_start<Q: Quants>(self, start: i32) -> __m512i {
+        self.splat_int(start)
+    }
+    #[inline(always)]
+    fn dot_step<Q: Quants>(self, sums: __m512i, quants: __m512i, activations: [i8; 4]) -> __m512i {
+        let activations = self.splat_int(bytemuck::cast(activations));
+        self.dot::<Q>(sums, quants, activations)
+    }
+    #[inline(always)]
+    fn dot_end<Q: Quants>(self, sums: __m512i, _start: i32, scales: __m512) -> __m512 {
+        intrinsics! {
+            let offset = _mm512_mul_ps(scales, _mm512_set1_ps(MAGIC));
+            _mm512_fmsub_ps(_mm512_castsi512_ps(sums), scales, offset)
+        }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        intrinsics! { _mm512_set1_ps(value) }
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; 16]) -> __m512 {
+        intrinsics! { _mm512_loadu_ps(from.as_ptr()) }
+    }
+    #[inline(always)]
+    fn load_half(self, from: &[f32; 8]) -> __m512 {
+        intrinsics! { _mm512_zextps256_ps512(_mm256_loadu_ps(from.as_ptr())) }
+    }
+    #[inline(always)]
+    fn store(self, floats: __m512, to: &mut [f32; 16]) {
+        intrinsics! { _mm512_storeu_ps(to.as_mut_ptr(), floats) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        intrinsics! { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        intrinsics! { _mm512_fnmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        intrinsics! { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    fn abs(self, a: __m512) -> __m512 {
+        intrinsics! { _mm512_abs_ps(a) }
+    }
+    #[inline(always)]
+    fn scale_exponent(self, a: __m512, n: __m512) -> __m512 {
+        intrinsics! { _mm512_scalef_ps(a, n) }
+    }
+    #[inline(always)]
+    fn sum(self, a: __m512) -> f32 {
+        intrinsics! {
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn maximum(self, a: __m512) -> f32 {
+        intrinsics! { _mm512_reduce_max_ps(a) }
+    }
+    #[inline(always)]
+    fn from_u8(self, bytes: [u8; 16]) -> __m512 {
+        intrinsics! {
+            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast())))
+        }
+    }
+    #[inline(always)]
+    fn from_i8(self, bytes: [u8; 16]) -> __m512 {
+        intrinsics! {
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes.as_ptr().cast())))
+        }
+    }
+    #[inline(always)]
+    fn from_f16(self, bytes: &[u8; 32]) -> __m512 {
+        intrinsics! { _mm512_cvtph_ps(_mm256_loadu_si256(bytes.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn from_f16_half(self, halves: [u16; 8]) -> __m512 {
+        intrinsics! {
+            _mm512_zextps256_ps512(_mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().cast())))
+        }
+    }
+    #[inline(always)]
+    fn splat_f16(self, half: u16) -> __m512 {
+        intrinsics! { _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(half)))) }
+    }
+    #[inline(always)]
+    fn from_bf16(self, bytes: &[u8; 32]) -> __m512 {
+        intrinsics! {
+            let halves = _mm256_loadu_si256(bytes.as_ptr().cast());
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+        }
+    }
+    #[inline(always)]
+    fn to_f16(self, floats: __m512, to: &mut [u16; 16]) {
+        intrinsics! {
+            let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats);
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), halves);
+        }
+    }
+    #[inline(always)]
+    fn to_i8(self, floats: __m512, to: &mut [i8; 16]) {
+        intrinsics! {
+            let bytes = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(floats));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+        }
+    }
+    #[inline(always)]
+    fn spread32(self, scales: __m512, chunk: usize) -> __m512 {
+        intrinsics! {
+            let lanes = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+            let lanes = _mm512_add_epi32(lanes, _mm512_set1_epi32(2 * chunk as i32));
+            _mm512_permutexvar_ps(lanes, scales)
+        }
+    }
+    #[inline(always)]
+    fn spread16(self, scales: __m512, chunk: usize) -> __m512 {
+        intrinsics! {
+            let lanes = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+            let lanes = _mm512_add_epi32(lanes, _mm512_set1_epi32(4 * chunk as i32));
+            _mm512_permutexvar_ps(lanes, scales)
+        }
+    }
+    #[inline(always)]
+    fn bits(self, floats: __m512) -> __m512i {
+        intrinsics! { _mm512_castps_si512(floats) }
+    }
+    #[inline(always)]
+    fn from_bits(self, bytes: __m512i) -> __m512 {
+        intrinsics! { _mm512_castsi512_ps(bytes) }
+    }
+    #[inline(always)]
+    fn prefetch(self, address: *const u8) {
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+}

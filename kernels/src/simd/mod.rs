@@ -1,0 +1,286 @@
+//! The few vector operations that the kernels are written in, once per instruction set.
+//!
+//! A vector is 64 bytes wide on every instruction set: 64 quants, 16 integers or 16 floats. Where
+//! registers are narrower, a vector is an array of them. So there is one panel layout, one block
+//! walk and one order of summation for all levels, and a kernel is written once.
+//!
+//! The operations are those that the kernels use, not more. An implementation is `#[inline(always)]`
+//! throughout: the instructions become legal, and the calls vanish, inside [`Simd::run`], the one
+//! function of each instruction set that carries its `#[target_feature]`.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use scalar::Scalar;
+
+/// Bits of 1.5 * 2^23. An `i32` sum that starts here is, read as an `f32`, 1.5 * 2^23 + sum, as
+/// long as the sum stays within +-2^22: no conversion instruction is needed.
+pub(crate) const MAGIC_BITS: i32 = 0x4B40_0000;
+/// 1.5 * 2^23, the value of [`MAGIC_BITS`].
+pub(crate) const MAGIC: f32 = 12_582_912.0;
+
+/// Work that is compiled anew for each instruction set.
+pub(crate) trait Kernel {
+    type Output;
+    /// The body; implementations are `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// What is known of a format's quants: it decides which multiplication an instruction set uses.
+pub(crate) trait Quants {
+    /// Stored as `i8`; otherwise as `u8`.
+    const SIGNED: bool;
+    /// The largest stored value, if unsigned; at most 127.
+    const MAX: u8;
+}
+
+/// Unsigned quants of four bits.
+pub(crate) struct Nibbles;
+/// Unsigned quants of at most seven bits.
+pub(crate) struct SevenBits;
+/// Signed quants of eight bits.
+pub(crate) struct Signed;
+
+impl Quants for Nibbles {
+    const SIGNED: bool = false;
+    const MAX: u8 = 15;
+}
+impl Quants for SevenBits {
+    const SIGNED: bool = false;
+    const MAX: u8 = 127;
+}
+impl Quants for Signed {
+    const SIGNED: bool = true;
+    const MAX: u8 = 0;
+}
+
+/// The product of one panel with the tokens of one group, compiled for each number of tokens.
+pub(crate) trait Tile {
+    /// `VECTORS` is [`Simd::TILE_VECTORS`].
+    fn run<S: Simd, const TOKENS: usize, const VECTORS: usize>(self, simd: S);
+}
+
+/// A tile of known shape as a kernel of its own: it gets all registers.
+struct Shaped<T, const TOKENS: usize, const VECTORS: usize>(T);
+
+impl<T: Tile, const TOKENS: usize, const VECTORS: usize> Kernel for Shaped<T, TOKENS, VECTORS> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.0.run::<S, TOKENS, VECTORS>(simd);
+    }
+}
+
+/// Implements the tile shape of an instruction set: vectors of rows, and how many tokens at most.
+macro_rules! tile_shape {
+    ($vectors:literal x $most:literal: $($tokens:literal)+) => {
+        const TILE_TOKENS: usize = $most;
+        const TILE_VECTORS: usize = $vectors;
+        fn tile<T: $crate::simd::Tile>(self, tokens: usize, tile: T) {
+            match tokens {
+                $($tokens => self.run($crate::simd::Shaped::<T, $tokens, $vectors>(tile)),)+
+                _ => unreachable!("a group has 1 to {} tokens, not {tokens}", $most),
+            }
+        }
+    };
+}
+use tile_shape;
+
+/// An instruction set. The value is a token: whoever has one may use the instructions.
+///
+/// Activations are in -127..=127 throughout: some instruction sets rely on it.
+pub(crate) trait Simd: Copy {
+    /// 64 bytes, signed or unsigned.
+    type Bytes: Copy;
+    /// 16 `i32`, or 32 `i16` inside a sub-block of [`Simd::dot_step`].
+    type Ints: Copy;
+    /// 16 `f32`.
+    type Floats: Copy;
+
+    /// What [`Simd::bias_signed`] adds to a signed quant: 128 where the multiplication takes an
+    /// unsigned operand, 0 where it takes a signed one.
+    const SIGNED_BIAS: i32;
+    /// Most tokens of a tile.
+    const TILE_TOKENS: usize;
+    /// Vectors of 16 rows in a panel.
+    const TILE_VECTORS: usize;
+
+    /// Runs `tile` compiled for `tokens`, 1 to [`Simd::TILE_TOKENS`].
+    fn tile<T: Tile>(self, tokens: usize, tile: T);
+    /// Enters the instruction set.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
+
+    // Bytes.
+
+    fn load_bytes(self, from: &[u8; 64]) -> Self::Bytes;
+    fn store_bytes(self, bytes: Self::Bytes, to: &mut [u8; 64]);
+    /// `low`, then `high`.
+    fn join(self, low: &[u8; 32], high: &[u8; 32]) -> Self::Bytes;
+    /// The low nibbles of `low`, its high nibbles, the low nibbles of `high`, its high nibbles.
+    fn split_nibbles(self, low: &[u8; 16], high: &[u8; 16]) -> Self::Bytes;
+    /// `(bytes >> first) & mask`, then `(bytes >> second) & mask`; shifts of 0..=7.
+    fn split_fields(self, bytes: &[u8; 32], first: u32, second: u32, mask: u8) -> Self::Bytes;
+    /// `(bytes >> shift) & mask` in each byte.
+    fn field(self, bytes: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes;
+    /// `bytes << shift` in each byte, where no bit that matters leaves its byte.
+    fn shift_left(self, bytes: Self::Bytes, shift: u32) -> Self::Bytes;
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Adds `value` to byte `i` where bit `i` of `bits` is set.
+    fn add_where(self, bytes: Self::Bytes, bits: u64, value: u8) -> Self::Bytes;
+    /// Signed quants as [`Simd::dot`] takes them, see [`Simd::SIGNED_BIAS`].
+    fn bias_signed(self, bytes: Self::Bytes) -> Self::Bytes;
+    /// The 16 rows of 16 dwords as 16 columns.
+    fn transpose(self, rows: [Self::Bytes; 16]) -> [Self::Bytes; 16];
+
+    // Integers.
+
+    fn splat_int(self, value: i32) -> Self::Ints;
+    /// Adds to lane `i` the products of bytes `4i..4i + 4` of `quants` and `activations` (signed).
+    fn dot<Q: Quants>(
+        self,
+        sums: Self::Ints,
+        quants: Self::Bytes,
+        activations: Self::Bytes,
+    ) -> Self::Ints;
+    fn to_floats(self, ints: Self::Ints) -> Self::Floats;
+
+    // The sums of one sub-block in a tile: `dot_start`, `SUB / 4` times `dot_step`, `dot_end`.
+
+    /// `start` is [`MAGIC_BITS`] plus a correction.
+    fn dot_start<Q: Quants>(self, start: i32) -> Self::Ints;
+    /// As [`Simd::dot`], with the same four activations against every lane.
+    fn dot_step<Q: Quants>(
+        self,
+        sums: Self::Ints,
+        quants: Self::Bytes,
+        activations: [i8; 4],
+    ) -> Self::Ints;
+    /// `(start + sums - MAGIC_BITS) * scales`; `start` as in [`Simd::dot_start`].
+    fn dot_end<Q: Quants>(self, sums: Self::Ints, start: i32, scales: Self::Floats)
+    -> Self::Floats;
+
+    // Floats.
+
+    fn splat(self, value: f32) -> Self::Floats;
+    fn load(self, from: &[f32; 16]) -> Self::Floats;
+    /// Lanes 0..8; the others are zero.
+    fn load_half(self, from: &[f32; 8]) -> Self::Floats;
+    fn store(self, floats: Self::Floats, to: &mut [f32; 16]);
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`.
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// `c - a * b`.
+    fn neg_mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn min(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn abs(self, a: Self::Floats) -> Self::Floats;
+    /// `a * 2^n` for whole `n` in -126..=127.
+    fn scale_exponent(self, a: Self::Floats, n: Self::Floats) -> Self::Floats;
+    fn sum(self, a: Self::Floats) -> f32;
+    fn maximum(self, a: Self::Floats) -> f32;
+    /// 16 unsigned bytes as floats.
+    fn from_u8(self, bytes: [u8; 16]) -> Self::Floats;
+    /// 16 signed bytes as floats.
+    fn from_i8(self, bytes: [u8; 16]) -> Self::Floats;
+    /// 16 little-endian f16.
+    fn from_f16(self, bytes: &[u8; 32]) -> Self::Floats;
+    /// 8 f16 in lanes 0..8; the others are zero.
+    fn from_f16_half(self, halves: [u16; 8]) -> Self::Floats;
+    /// One f16 in every lane.
+    fn splat_f16(self, half: u16) -> Self::Floats;
+    /// 16 little-endian bf16.
+    fn from_bf16(self, bytes: &[u8; 32]) -> Self::Floats;
+    /// 16 f16, rounded to nearest even.
+    fn to_f16(self, floats: Self::Floats, to: &mut [u16; 16]);
+    /// Rounded to the nearest integer; values in -127..=127.
+    fn to_i8(self, floats: Self::Floats, to: &mut [i8; 16]);
+    /// Lane `i` becomes lane `2 * chunk + i / 8`: scales of 32 values over the lanes of a dot of
+    /// chunk `chunk` (0..4) of 64 values.
+    fn spread32(self, scales: Self::Floats, chunk: usize) -> Self::Floats;
+    /// Lane `i` becomes lane `4 * chunk + i / 4`: the same for scales of 16 values.
+    fn spread16(self, scales: Self::Floats, chunk: usize) -> Self::Floats;
+    /// The bits of floats, for [`Simd::transpose`].
+    fn bits(self, floats: Self::Floats) -> Self::Bytes;
+    /// The floats of bits.
+    fn from_bits(self, bytes: Self::Bytes) -> Self::Floats;
+
+    /// Asks for the cache line at `address`, which may be anything.
+    fn prefetch(self, address: *const u8);
+
+    /// e^a, relative error below 2e-7 on -87..=88; clamped outside.
+    #[inline(always)]
+    fn exp(self, a: Self::Floats) -> Self::Floats {
+        // Cody-Waite: a = n ln 2 + r, |r| <= ln 2 / 2; then a polynomial (coefficients of Cephes expf).
+        let a = self.min(self.max(a, self.splat(-87.3)), self.splat(88.3));
+        let magic = self.splat(MAGIC);
+        let n = self.sub(
+            self.mul_add(a, self.splat(std::f32::consts::LOG2_E), magic),
+            magic,
+        );
+        let r = self.neg_mul_add(n, self.splat(0.693_359_4), a);
+        let r = self.neg_mul_add(n, self.splat(-2.121_944_4e-4), r);
+        let mut p = self.splat(1.987_569_1e-4);
+        for coefficient in [
+            1.398_199_9e-3,
+            8.333_452e-3,
+            4.166_579_6e-2,
+            1.666_666_5e-1,
+            5e-1,
+        ] {
+            p = self.mul_add(p, r, self.splat(coefficient));
+        }
+        let p = self.add(self.mul_add(p, self.mul(r, r), r), self.splat(1.0));
+        self.scale_exponent(p, n)
+    }
+}
+
+/// A token type whose features are named once: for detection and for entering.
+#[cfg(target_arch = "x86_64")]
+macro_rules! isa_token {
+    ($(#[$doc:meta])* $name:ident: $($feature:tt),+) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name(());
+
+        impl $name {
+            /// The token, if the CPU has the instructions and the operating system enables them.
+            #[must_use]
+            pub fn new() -> Option<Self> {
+                // The macro reads XCR0 as well as CPUID.
+                ($(std::arch::is_x86_feature_detected!($feature))&&+).then_some(Self(()))
+            }
+
+            #[inline(always)]
+            fn enter<K: $crate::simd::Kernel>(self, kernel: K) -> K::Output {
+                $(#[target_feature(enable = $feature)])+
+                fn inside<K: $crate::simd::Kernel>(isa: $name, kernel: K) -> K::Output {
+                    kernel.run(isa)
+                }
+                // SAFETY: `self` exists only where `new` found every feature that `inside` enables.
+                unsafe { inside(self, kernel) }
+            }
+        }
+    };
+}
+/// Intrinsics inside a method of a token.
+#[cfg(target_arch = "x86_64")]
+macro_rules! intrinsics {
+    ($($body:tt)*) => {{
+        #[allow(unused_unsafe, reason = "some are safe on some compilers")]
+        // SAFETY: the method's `self` proves the instructions; loads and stores are unaligned ones
+        // through references to arrays of exactly their width.
+        unsafe { $($body)* }
+    }};
+}
+#[cfg(target_arch = "x86_64")]
+use {intrinsics, isa_token};
