@@ -34,7 +34,7 @@ impl<'a> ColumnsMut<'a> {
     #[must_use]
     pub fn new(values: &'a mut [f32], cols: usize) -> Self {
         assert!(
-            cols > 0 && values.len() % cols == 0,
+            cols > 0 && values.len().is_multiple_of(cols),
             "{} values in rows of {cols}",
             values.len()
         );

@@ -27,20 +27,26 @@ use crate::format::{FloatFormat, FormatVisitor, QuantFormat, UNIT};
 use crate::inputs::{BLOCK, InputGroup};
 use crate::level::Level;
 use crate::matrix::Matrix;
+use crate::ops::AttentionScratch;
 use crate::simd::{Kernel, MAGIC_BITS, Simd, Tile};
 
 /// Rows in a vector.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// One vector of a panel.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+pub(crate) struct Line([u8; 64]);
 
 impl Line {
     #[inline(always)]
     fn floats(&self) -> &[f32; LANES] {
         bytemuck::cast_ref(self)
+    }
+
+    #[inline(always)]
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32; LANES] {
+        bytemuck::cast_mut(self)
     }
 }
 
@@ -49,8 +55,9 @@ impl Line {
 pub struct Scratch {
     /// Integers: per sub-block `SUB / 4` steps of `TILE_VECTORS` lines, then as many of scales, then of
     /// mins where the format has them. Floats: per column `TILE_VECTORS` lines.
-    panel: Vec<Line>,
+    pub(crate) panel: Vec<Line>,
     corrections: Corrections,
+    pub(crate) attention: AttentionScratch,
 }
 
 /// What the sums of the activations contribute, for all tokens of a product:
@@ -87,6 +94,7 @@ impl Scratch {
         Self {
             panel: Vec::new(),
             corrections,
+            attention: AttentionScratch::new(),
         }
     }
 }
@@ -130,7 +138,7 @@ impl FormatVisitor for Multiply<'_, '_> {
 }
 
 /// The rows of a panel; behind the last row of the matrix it is repeated, and not stored.
-fn panel_row<'a>(weights: &Matrix<'a>, first: usize, row: usize) -> &'a [u8] {
+pub(crate) fn panel_row<'a>(weights: &Matrix<'a>, first: usize, row: usize) -> &'a [u8] {
     weights.row((first + row).min(weights.rows() - 1))
 }
 
@@ -149,7 +157,9 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
             out,
             ..
         } = self.0;
-        let Scratch { panel, corrections } = scratch;
+        let Scratch {
+            panel, corrections, ..
+        } = scratch;
         corrections.fill::<S, F>(inputs);
         let blocks = weights.cols().div_ceil(BLOCK);
         // The panel is written unit by unit; the tile stops behind the last block.
@@ -265,13 +275,13 @@ fn unpack_unit<S: Simd, F: QuantFormat>(
 }
 
 /// Where the sums of a tile go.
-struct Target<'a, 'o> {
-    out: &'a mut ColumnsMut<'o>,
-    store: Store,
+pub(crate) struct Target<'a, 'o> {
+    pub(crate) out: &'a mut ColumnsMut<'o>,
+    pub(crate) store: Store,
     /// Row of `out` of the group's first token.
-    token: usize,
+    pub(crate) token: usize,
     /// Column of `out` of the panel's first row.
-    first: usize,
+    pub(crate) first: usize,
 }
 
 impl Target<'_, '_> {
@@ -430,7 +440,7 @@ impl<F: FloatFormat> Kernel for FloatProduct<'_, '_, F> {
 
 /// Unpacks 16 rows into vector `vector` of the panel.
 #[inline(always)]
-fn unpack_floats<S: Simd, F: FloatFormat>(
+pub(crate) fn unpack_floats<S: Simd, F: FloatFormat>(
     simd: S,
     rows: [&[u8]; LANES],
     vector: usize,
@@ -457,12 +467,12 @@ fn unpack_floats<S: Simd, F: FloatFormat>(
     }
 }
 
-struct FloatTile<'a, 'o> {
-    panel: &'a [Line],
+pub(crate) struct FloatTile<'a, 'o> {
+    pub(crate) panel: &'a [Line],
     /// `[tokens, stride]`.
-    values: &'a [f32],
-    stride: usize,
-    target: Target<'a, 'o>,
+    pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) target: Target<'a, 'o>,
 }
 
 impl Tile for FloatTile<'_, '_> {

@@ -83,7 +83,7 @@ impl InputGroup {
     /// If `rows` are not whole rows, or more than a group of this level holds (see [`groups`]).
     pub fn fill(&mut self, level: Level, rows: &[f32], cols: usize) {
         assert!(
-            cols > 0 && rows.len() % cols == 0,
+            cols > 0 && rows.len().is_multiple_of(cols),
             "{} values in rows of {cols}",
             rows.len()
         );

@@ -41,7 +41,7 @@ impl FloatFormat for F16 {
 
     #[inline(always)]
     fn floats<S: Simd>(simd: S, chunk: &[u8; 32]) -> S::Floats {
-        simd.from_f16(chunk)
+        simd.floats_of_f16(chunk)
     }
 }
 
@@ -62,6 +62,6 @@ impl FloatFormat for BF16 {
 
     #[inline(always)]
     fn floats<S: Simd>(simd: S, chunk: &[u8; 32]) -> S::Floats {
-        simd.from_bf16(chunk)
+        simd.floats_of_bf16(chunk)
     }
 }

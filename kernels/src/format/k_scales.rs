@@ -71,5 +71,5 @@ fn words(packed: &[u8; 12]) -> [u32; 3] {
 /// Four bytes of each word as floats in lanes 0..8.
 #[inline(always)]
 fn floats<S: Simd>(simd: S, low: u32, high: u32) -> S::Floats {
-    simd.from_u8((u128::from(low) | u128::from(high) << 32).to_le_bytes())
+    simd.floats_of_u8((u128::from(low) | u128::from(high) << 32).to_le_bytes())
 }

@@ -166,7 +166,7 @@ impl Format {
     #[must_use]
     pub fn row_bytes(self, cols: usize) -> Option<usize> {
         let (elements, bytes) = self.visit(BlockShape);
-        (cols % elements == 0)
+        cols.is_multiple_of(elements)
             .then(|| (cols / elements).checked_mul(bytes))
             .flatten()
     }
@@ -254,7 +254,7 @@ impl Half {
 /// One f16 of each of the eight blocks of a unit, as floats.
 #[inline(always)]
 fn halves<S: Simd, B>(simd: S, blocks: &[B; 8], half: impl Fn(&B) -> Half) -> S::Floats {
-    simd.from_f16_half([
+    simd.floats_of_f16_half([
         half(&blocks[0]).bits(),
         half(&blocks[1]).bits(),
         half(&blocks[2]).bits(),

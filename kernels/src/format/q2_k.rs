@@ -48,12 +48,12 @@ impl QuantFormat for Q2_K {
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Block) -> S::Floats {
         let scales = unit.scales.map(|byte| byte & 15);
-        simd.mul(simd.from_u8(scales), simd.splat_f16(unit.scale.bits()))
+        simd.mul(simd.floats_of_u8(scales), simd.splat_f16(unit.scale.bits()))
     }
 
     #[inline(always)]
     fn mins<S: Simd>(simd: S, unit: &Block) -> S::Floats {
         let mins = unit.scales.map(|byte| byte >> 4);
-        simd.mul(simd.from_u8(mins), simd.splat_f16(unit.min.bits()))
+        simd.mul(simd.floats_of_u8(mins), simd.splat_f16(unit.min.bits()))
     }
 }

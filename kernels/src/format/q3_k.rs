@@ -60,7 +60,7 @@ impl QuantFormat for Q3_K {
             | join(second, 2) << 32
             | join(first >> 4, 4) << 64
             | join(second >> 4, 6) << 96;
-        let scales = simd.sub(simd.from_u8(scales.to_le_bytes()), simd.splat(32.0));
+        let scales = simd.sub(simd.floats_of_u8(scales.to_le_bytes()), simd.splat(32.0));
         simd.mul(scales, simd.splat_f16(unit.scale.bits()))
     }
 }

@@ -20,13 +20,13 @@ impl BlockFormat for Q4_0 {
     const ELEMENTS: usize = 32;
 
     fn dequantize(block: &Block, values: &mut [f32]) {
-        for i in 0..32 {
+        for (i, value) in values.iter_mut().enumerate() {
             let nibble = if i < 16 {
                 block.quants[i] & 15
             } else {
                 block.quants[i - 16] >> 4
             };
-            values[i] = (f32::from(nibble) - 8.0) * block.scale.to_f32();
+            *value = (f32::from(nibble) - 8.0) * block.scale.to_f32();
         }
     }
 }

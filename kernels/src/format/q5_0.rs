@@ -22,14 +22,14 @@ impl BlockFormat for Q5_0 {
     const ELEMENTS: usize = 32;
 
     fn dequantize(block: &Block, values: &mut [f32]) {
-        for i in 0..32 {
+        for (i, value) in values.iter_mut().enumerate() {
             let nibble = if i < 16 {
                 block.quants[i] & 15
             } else {
                 block.quants[i - 16] >> 4
             };
-            let quant = nibble | (u32::from_le_bytes(block.high) >> i & 1) as u8 * 16;
-            values[i] = (f32::from(quant) - 16.0) * block.scale.to_f32();
+            let quant = nibble + (u32::from_le_bytes(block.high) >> i & 1) as u8 * 16;
+            *value = (f32::from(quant) - 16.0) * block.scale.to_f32();
         }
     }
 }

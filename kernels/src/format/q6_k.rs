@@ -51,6 +51,9 @@ impl QuantFormat for Q6_K {
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Block) -> S::Floats {
-        simd.mul(simd.from_i8(unit.scales), simd.splat_f16(unit.scale.bits()))
+        simd.mul(
+            simd.floats_of_i8(unit.scales),
+            simd.splat_f16(unit.scale.bits()),
+        )
     }
 }

@@ -10,8 +10,12 @@ fn dequantised_values_equal_the_golden_ones_to_the_bit() {
                 std::fs::read(folder.join(format!("{}{name}.{kind}", format.name())))
                     .expect("golden file")
             };
-            let expected: Vec<f32> =
-                read("f32").as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
+            let expected: Vec<f32> = read("f32")
+                .as_chunks()
+                .0
+                .iter()
+                .map(|value| f32::from_le_bytes(*value))
+                .collect();
             let mut values = vec![0.0; expected.len()];
             format.dequantize(&read("bin"), &mut values);
             let bits = |values: &[f32]| {

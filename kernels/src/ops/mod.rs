@@ -1,1 +1,17 @@
-//! The small operations of a transformer.
+//! The small operations of a transformer: norms, rotary embedding, activation, softmax, attention.
+//!
+//! Each takes the [`Level`](crate::Level) to run at and works on one thread's part of the data.
+
+mod attention;
+mod elementwise;
+mod norm;
+mod rope;
+
+pub(crate) use attention::AttentionScratch;
+pub use attention::{Attention, attend};
+pub use elementwise::{add_to, silu_mul, softmax, to_f16};
+pub use norm::rms_norm;
+pub use rope::{Pairing, rotate};
+
+#[cfg(test)]
+mod tests;

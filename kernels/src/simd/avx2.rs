@@ -289,28 +289,28 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn from_u8(self, bytes: [u8; 16]) -> Floats {
+    fn floats_of_u8(self, bytes: [u8; 16]) -> Floats {
         intrinsics! {
             let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
             [bytes, _mm_srli_si128::<8>(bytes)].map(|half| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(half)))
         }
     }
     #[inline(always)]
-    fn from_i8(self, bytes: [u8; 16]) -> Floats {
+    fn floats_of_i8(self, bytes: [u8; 16]) -> Floats {
         intrinsics! {
             let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
             [bytes, _mm_srli_si128::<8>(bytes)].map(|half| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half)))
         }
     }
     #[inline(always)]
-    fn from_f16(self, bytes: &[u8; 32]) -> Floats {
+    fn floats_of_f16(self, bytes: &[u8; 32]) -> Floats {
         intrinsics! {
             let from = bytes.as_ptr().cast::<__m128i>();
             [_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))]
         }
     }
     #[inline(always)]
-    fn from_f16_half(self, halves: [u16; 8]) -> Floats {
+    fn floats_of_f16_half(self, halves: [u16; 8]) -> Floats {
         intrinsics! {
             [_mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().cast())), _mm256_setzero_ps()]
         }
@@ -320,7 +320,7 @@ impl Simd for Avx2 {
         intrinsics! { [_mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(half)))); 2] }
     }
     #[inline(always)]
-    fn from_bf16(self, bytes: &[u8; 32]) -> Floats {
+    fn floats_of_bf16(self, bytes: &[u8; 32]) -> Floats {
         intrinsics! {
             let from = bytes.as_ptr().cast::<__m128i>();
             [_mm_loadu_si128(from), _mm_loadu_si128(from.add(1))].map(|halves| {
@@ -368,10 +368,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn bits(self, floats: Floats) -> Pair {
         intrinsics! { both!(_mm256_castps_si256(floats)) }
-    }
-    #[inline(always)]
-    fn from_bits(self, bytes: Pair) -> Floats {
-        intrinsics! { both!(_mm256_castsi256_ps(bytes)) }
     }
     #[inline(always)]
     fn prefetch(self, address: *const u8) {

@@ -210,23 +210,23 @@ impl Simd for Avx512 {
         intrinsics! { _mm512_reduce_max_ps(a) }
     }
     #[inline(always)]
-    fn from_u8(self, bytes: [u8; 16]) -> __m512 {
+    fn floats_of_u8(self, bytes: [u8; 16]) -> __m512 {
         intrinsics! {
             _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast())))
         }
     }
     #[inline(always)]
-    fn from_i8(self, bytes: [u8; 16]) -> __m512 {
+    fn floats_of_i8(self, bytes: [u8; 16]) -> __m512 {
         intrinsics! {
             _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes.as_ptr().cast())))
         }
     }
     #[inline(always)]
-    fn from_f16(self, bytes: &[u8; 32]) -> __m512 {
+    fn floats_of_f16(self, bytes: &[u8; 32]) -> __m512 {
         intrinsics! { _mm512_cvtph_ps(_mm256_loadu_si256(bytes.as_ptr().cast())) }
     }
     #[inline(always)]
-    fn from_f16_half(self, halves: [u16; 8]) -> __m512 {
+    fn floats_of_f16_half(self, halves: [u16; 8]) -> __m512 {
         intrinsics! {
             _mm512_zextps256_ps512(_mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().cast())))
         }
@@ -236,7 +236,7 @@ impl Simd for Avx512 {
         intrinsics! { _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(half)))) }
     }
     #[inline(always)]
-    fn from_bf16(self, bytes: &[u8; 32]) -> __m512 {
+    fn floats_of_bf16(self, bytes: &[u8; 32]) -> __m512 {
         intrinsics! {
             let halves = _mm256_loadu_si256(bytes.as_ptr().cast());
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
@@ -275,10 +275,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn bits(self, floats: __m512) -> __m512i {
         intrinsics! { _mm512_castps_si512(floats) }
-    }
-    #[inline(always)]
-    fn from_bits(self, bytes: __m512i) -> __m512 {
-        intrinsics! { _mm512_castsi512_ps(bytes) }
     }
     #[inline(always)]
     fn prefetch(self, address: *const u8) {

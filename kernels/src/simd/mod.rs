@@ -189,17 +189,17 @@ pub(crate) trait Simd: Copy {
     fn sum(self, a: Self::Floats) -> f32;
     fn maximum(self, a: Self::Floats) -> f32;
     /// 16 unsigned bytes as floats.
-    fn from_u8(self, bytes: [u8; 16]) -> Self::Floats;
+    fn floats_of_u8(self, bytes: [u8; 16]) -> Self::Floats;
     /// 16 signed bytes as floats.
-    fn from_i8(self, bytes: [u8; 16]) -> Self::Floats;
+    fn floats_of_i8(self, bytes: [u8; 16]) -> Self::Floats;
     /// 16 little-endian f16.
-    fn from_f16(self, bytes: &[u8; 32]) -> Self::Floats;
+    fn floats_of_f16(self, bytes: &[u8; 32]) -> Self::Floats;
     /// 8 f16 in lanes 0..8; the others are zero.
-    fn from_f16_half(self, halves: [u16; 8]) -> Self::Floats;
+    fn floats_of_f16_half(self, halves: [u16; 8]) -> Self::Floats;
     /// One f16 in every lane.
     fn splat_f16(self, half: u16) -> Self::Floats;
     /// 16 little-endian bf16.
-    fn from_bf16(self, bytes: &[u8; 32]) -> Self::Floats;
+    fn floats_of_bf16(self, bytes: &[u8; 32]) -> Self::Floats;
     /// 16 f16, rounded to nearest even.
     fn to_f16(self, floats: Self::Floats, to: &mut [u16; 16]);
     /// Rounded to the nearest integer; values in -127..=127.
@@ -211,8 +211,6 @@ pub(crate) trait Simd: Copy {
     fn spread16(self, scales: Self::Floats, chunk: usize) -> Self::Floats;
     /// The bits of floats, for [`Simd::transpose`].
     fn bits(self, floats: Self::Floats) -> Self::Bytes;
-    /// The floats of bits.
-    fn from_bits(self, bytes: Self::Bytes) -> Self::Floats;
 
     /// Asks for the cache line at `address`, which may be anything.
     fn prefetch(self, address: *const u8);

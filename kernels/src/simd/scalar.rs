@@ -193,19 +193,19 @@ impl Simd for Scalar {
         )
     }
     #[inline(always)]
-    fn from_u8(self, bytes: [u8; 16]) -> Floats {
+    fn floats_of_u8(self, bytes: [u8; 16]) -> Floats {
         bytes.map(f32::from)
     }
     #[inline(always)]
-    fn from_i8(self, bytes: [u8; 16]) -> Floats {
+    fn floats_of_i8(self, bytes: [u8; 16]) -> Floats {
         bytes.map(|byte| f32::from(byte as i8))
     }
     #[inline(always)]
-    fn from_f16(self, bytes: &[u8; 32]) -> Floats {
+    fn floats_of_f16(self, bytes: &[u8; 32]) -> Floats {
         from_fn(|lane| f16::from_le_bytes([bytes[2 * lane], bytes[2 * lane + 1]]).to_f32())
     }
     #[inline(always)]
-    fn from_f16_half(self, halves: [u16; 8]) -> Floats {
+    fn floats_of_f16_half(self, halves: [u16; 8]) -> Floats {
         from_fn(|lane| {
             if lane < 8 {
                 f16::from_bits(halves[lane]).to_f32()
@@ -219,7 +219,7 @@ impl Simd for Scalar {
         [f16::from_bits(half).to_f32(); 16]
     }
     #[inline(always)]
-    fn from_bf16(self, bytes: &[u8; 32]) -> Floats {
+    fn floats_of_bf16(self, bytes: &[u8; 32]) -> Floats {
         from_fn(|lane| bf16::from_le_bytes([bytes[2 * lane], bytes[2 * lane + 1]]).to_f32())
     }
     #[inline(always)]
@@ -241,10 +241,6 @@ impl Simd for Scalar {
     #[inline(always)]
     fn bits(self, floats: Floats) -> Bytes {
         bytemuck::cast(floats)
-    }
-    #[inline(always)]
-    fn from_bits(self, bytes: Bytes) -> Floats {
-        bytemuck::cast(bytes)
     }
     #[inline(always)]
     fn prefetch(self, _address: *const u8) {}
