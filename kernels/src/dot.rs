@@ -62,18 +62,14 @@ impl FormatVisitor for Rows<'_> {
 }
 
 impl Rows<'_> {
-    /// Puts `dot` of each row where it belongs.
+    /// Puts the product of row `row` where it belongs.
     #[inline(always)]
-    fn each(self, dot: impl Fn(&[u8]) -> f32) {
-        let rows = self.weights.bytes().chunks_exact(self.weights.row_bytes());
-        for (row, out) in rows.zip(self.out) {
-            let value = dot(row);
-            *out = if self.store == Store::Add {
-                *out + value
-            } else {
-                value
-            };
-        }
+    fn put(&mut self, row: usize, value: f32) {
+        let out = &mut self.out[row];
+        *out = match self.store {
+            Store::Replace => value,
+            Store::Add => *out + value,
+        };
     }
 }
 
@@ -90,56 +86,61 @@ fn prefetch<S: Simd, T>(simd: S, block: &T) {
 
 struct QuantRows<'a, F>(Rows<'a>, std::marker::PhantomData<F>);
 
-/// The activations of a unit.
-struct UnitInput<'a> {
-    quants: &'a [[u8; 64]; 4],
-    scales: &'a [f32],
-    scaled_sums: &'a [f32],
-}
-
 impl<F: QuantFormat> Kernel for QuantRows<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let input = self.0.input;
-        let quants: &[[u8; 64]] = bytemuck::cast_slice(input.quants());
-        let quants = quants.as_chunks::<4>().0;
-        let scales = input.scales_of(F::SUB).chunks_exact(UNIT / F::SUB);
-        let scaled_sums = input.scaled_sums_of(F::SUB).chunks_exact(UNIT / F::SUB);
-        let inputs = quants.iter().zip(scales).zip(scaled_sums);
-        let whole = input.cols() / UNIT;
-        let tail_chunks = (input.cols() % UNIT).div_ceil(64);
-        self.0.each(|row| {
-            let (units, rest) = row.split_at(whole * size_of::<F::Unit>());
+    fn run<S: Simd>(mut self, simd: S) {
+        let rows = &mut self.0;
+        let cols = rows.input.cols();
+        let input = UnitInputs::new::<F>(rows.input);
+        for row in 0..rows.weights.rows() {
+            let bytes = rows.weights.row(row);
+            let (units, rest) = bytes.split_at(cols / UNIT * size_of::<F::Unit>());
             let units: &[F::Unit] = bytemuck::cast_slice(units);
-            let mut inputs = inputs
-                .clone()
-                .map(|((quants, scales), scaled_sums)| UnitInput {
-                    quants,
-                    scales,
-                    scaled_sums,
-                });
             let mut sums = UnitSums {
                 sum: simd.splat(0.0),
                 subtract: simd.splat(0.0),
             };
-            for (unit, input) in units.iter().zip(&mut inputs) {
+            for (index, unit) in units.iter().enumerate() {
                 prefetch(simd, unit);
-                sums = sums.add::<S, F>(simd, unit, &input, 4);
+                sums = sums.add::<S, F>(simd, unit, &input, index, UNIT);
             }
-            if let (1.., Some(input)) = (rest.len(), inputs.next()) {
+            if !rest.is_empty() {
                 let mut unit = F::Unit::zeroed();
                 bytemuck::bytes_of_mut(&mut unit)[..rest.len()].copy_from_slice(rest);
-                sums = sums.add::<S, F>(simd, &unit, &input, tail_chunks);
+                sums = sums.add::<S, F>(simd, &unit, &input, units.len(), cols % UNIT);
             }
-            let subtract = if F::HAS_MINS {
-                1.0
-            } else {
-                offset::<S, F>() as f32
-            };
-            simd.sum(simd.neg_mul_add(sums.subtract, simd.splat(subtract), sums.sum))
-        });
+            rows.put(row, sums.total::<S, F>(simd));
+        }
+    }
+}
+
+/// The activations of a token, unit by unit.
+struct UnitInputs<'a> {
+    quants: &'a [[[u8; 64]; 4]],
+    /// Of each sub-block.
+    scales: &'a [f32],
+    scaled_sums: &'a [f32],
+}
+
+impl<'a> UnitInputs<'a> {
+    fn new<F: QuantFormat>(input: &'a InputGroup) -> Self {
+        Self {
+            quants: bytemuck::cast_slice(input.quants()),
+            scales: input.scales_of(F::SUB),
+            scaled_sums: input.scaled_sums_of(F::SUB),
+        }
+    }
+}
+
+/// The values of `unit`'s 8 or 16 sub-blocks of `sub` columns.
+#[inline(always)]
+fn load_sub_blocks<S: Simd>(simd: S, values: &[f32], unit: usize, sub: usize) -> S::Floats {
+    if sub == 32 {
+        simd.load_half(&values.as_chunks().0[unit])
+    } else {
+        simd.load(&values.as_chunks().0[unit])
     }
 }
 
@@ -169,18 +170,16 @@ struct UnitSums<V> {
 }
 
 impl<V: Copy> UnitSums<V> {
+    /// Adds the first `cols` products of `unit`, which is number `index` of its row.
     #[inline(always)]
     fn add<S: Simd<Floats = V>, F: QuantFormat>(
         self,
         simd: S,
         unit: &F::Unit,
-        input: &UnitInput<'_>,
-        chunks: usize,
+        input: &UnitInputs<'_>,
+        index: usize,
+        cols: usize,
     ) -> Self {
-        let load = |values: &[f32]| match values.first_chunk::<16>() {
-            Some(values) => simd.load(values),
-            None => simd.load_half(values.first_chunk().expect("8 or 16 sub-blocks")),
-        };
         let Self {
             mut sum,
             mut subtract,
@@ -192,12 +191,15 @@ impl<V: Copy> UnitSums<V> {
             } else {
                 scales
             };
-            subtract = simd.mul_add(mins, load(input.scaled_sums), subtract);
+            let scaled_sums = load_sub_blocks(simd, input.scaled_sums, index, F::SUB);
+            subtract = simd.mul_add(mins, scaled_sums, subtract);
         }
-        let scales = simd.mul(scales, load(input.scales));
-        for chunk in 0..chunks {
+        let input_scales = load_sub_blocks(simd, input.scales, index, F::SUB);
+        let scales = simd.mul(scales, input_scales);
+        let input_quants = &input.quants[index];
+        for chunk in 0..cols.div_ceil(64) {
             let quants = stored_quants::<S, F>(simd, unit, chunk);
-            let activations = simd.load_bytes(&input.quants[chunk]);
+            let activations = simd.load_bytes(&input_quants[chunk]);
             let dot = simd.to_floats(simd.dot::<F::Quants>(simd.splat_int(0), quants, activations));
             let scales = if F::SUB == 32 {
                 simd.spread32(scales, chunk)
@@ -208,6 +210,16 @@ impl<V: Copy> UnitSums<V> {
         }
         Self { sum, subtract }
     }
+
+    #[inline(always)]
+    fn total<S: Simd<Floats = V>, F: QuantFormat>(self, simd: S) -> f32 {
+        let subtract = if F::HAS_MINS {
+            1.0
+        } else {
+            offset::<S, F>() as f32
+        };
+        simd.sum(simd.neg_mul_add(self.subtract, simd.splat(subtract), self.sum))
+    }
 }
 
 struct FloatRows<'a, F>(Rows<'a>, std::marker::PhantomData<F>);
@@ -216,11 +228,13 @@ impl<F: FloatFormat> Kernel for FloatRows<'_, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let inputs = self.0.input.values().as_chunks::<16>().0;
-        let whole = self.0.input.cols() / 16;
-        self.0.each(|row| {
-            let (chunks, rest) = row.split_at(whole * size_of::<F::Chunk>());
+    fn run<S: Simd>(mut self, simd: S) {
+        let rows = &mut self.0;
+        let inputs = rows.input.values().as_chunks::<16>().0;
+        let whole = rows.input.cols() / 16;
+        for row in 0..rows.weights.rows() {
+            let bytes = rows.weights.row(row);
+            let (chunks, rest) = bytes.split_at(whole * size_of::<F::Chunk>());
             let chunks: &[F::Chunk] = bytemuck::cast_slice(chunks);
             // Four sums: one alone would wait for its own last addition.
             let mut sums = [simd.splat(0.0); 4];
@@ -229,16 +243,24 @@ impl<F: FloatFormat> Kernel for FloatRows<'_, F> {
             for (chunks, inputs) in fours.iter().zip(input_fours.as_chunks::<4>().0) {
                 prefetch(simd, chunks);
                 for i in 0..4 {
-                    sums[i] =
-                        simd.mul_add(F::floats(simd, &chunks[i]), simd.load(&inputs[i]), sums[i]);
+                    let weights = F::floats(simd, &chunks[i]);
+                    sums[i] = simd.mul_add(weights, simd.load(&inputs[i]), sums[i]);
                 }
             }
-            let mut tail = F::Chunk::zeroed();
-            bytemuck::bytes_of_mut(&mut tail)[..rest.len()].copy_from_slice(rest);
-            for (chunk, input) in singles.iter().chain([&tail]).zip(input_rest) {
+            for (chunk, input) in singles.iter().zip(input_rest) {
                 sums[0] = simd.mul_add(F::floats(simd, chunk), simd.load(input), sums[0]);
             }
-            simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3])))
-        });
+            if !rest.is_empty() {
+                let mut tail = F::Chunk::zeroed();
+                bytemuck::bytes_of_mut(&mut tail)[..rest.len()].copy_from_slice(rest);
+                sums[1] = simd.mul_add(
+                    F::floats(simd, &tail),
+                    simd.load(&inputs[whole]),
+                    sums[1],
+                );
+            }
+            let sum = simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3]));
+            rows.put(row, simd.sum(sum));
+        }
     }
 }

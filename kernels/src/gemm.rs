@@ -248,30 +248,54 @@ fn unpack_unit<S: Simd, F: QuantFormat>(
     vector: usize,
     lines: &mut [Line],
 ) {
-    let line = |sub_block: usize, index: usize| {
-        sub_block * sub_block_lines::<S, F>() + index * S::TILE_VECTORS + vector
-    };
+    // Loops, not closures and `map`: those may stay calls, which pass vectors through memory.
+    let mut rows = [simd.bits(simd.splat(0.0)); LANES];
     let steps = F::SUB / 4;
     for chunk in 0..4 {
-        let mut rows = [simd.bits(simd.splat(0.0)); LANES];
-        for (row, unit) in rows.iter_mut().zip(units) {
-            *row = stored_quants::<S, F>(simd, unit, chunk);
+        for row in 0..LANES {
+            rows[row] = stored_quants::<S, F>(simd, units[row], chunk);
         }
-        for (step, column) in simd.transpose(rows).into_iter().enumerate() {
-            let step = 16 * chunk + step;
-            simd.store_bytes(column, &mut lines[line(step / steps, step % steps)].0);
+        let columns = simd.transpose(rows);
+        for column in 0..LANES {
+            let step = 16 * chunk + column;
+            let line = panel_line::<S, F>(step / steps, step % steps, vector);
+            simd.store_bytes(columns[column], &mut lines[line].0);
         }
     }
-    let mut store_scales = |index: usize, scales: [S::Bytes; LANES]| {
-        let scales = simd.transpose(scales);
-        for (sub_block, scales) in scales.into_iter().take(UNIT / F::SUB).enumerate() {
-            simd.store_bytes(scales, &mut lines[line(sub_block, index)].0);
-        }
-    };
-    store_scales(steps, units.map(|unit| simd.bits(F::scales(simd, unit))));
+    for row in 0..LANES {
+        rows[row] = simd.bits(F::scales(simd, units[row]));
+    }
+    store_scales::<S, F>(simd, simd.transpose(rows), steps, vector, lines);
     if F::HAS_MINS {
-        store_scales(steps + 1, units.map(|unit| simd.bits(F::mins(simd, unit))));
+        for row in 0..LANES {
+            rows[row] = simd.bits(F::mins(simd, units[row]));
+        }
+        store_scales::<S, F>(simd, simd.transpose(rows), steps + 1, vector, lines);
     }
+}
+
+/// Puts the scales or mins of 16 rows behind the quants of their sub-blocks.
+#[inline(always)]
+fn store_scales<S: Simd, F: QuantFormat>(
+    simd: S,
+    scales: [S::Bytes; LANES],
+    index: usize,
+    vector: usize,
+    lines: &mut [Line],
+) {
+    for sub_block in 0..UNIT / F::SUB {
+        let line = panel_line::<S, F>(sub_block, index, vector);
+        simd.store_bytes(scales[sub_block], &mut lines[line].0);
+    }
+}
+
+/// Where a vector of the panel lies in the lines of its unit.
+const fn panel_line<S: Simd, F: QuantFormat>(
+    sub_block: usize,
+    index: usize,
+    vector: usize,
+) -> usize {
+    sub_block * sub_block_lines::<S, F>() + index * S::TILE_VECTORS + vector
 }
 
 /// Where the sums of a tile go.
@@ -449,8 +473,8 @@ pub(crate) fn unpack_floats<S: Simd, F: FloatFormat>(
     let chunk_bytes = size_of::<F::Chunk>();
     for (chunk, lines) in panel.chunks_exact_mut(LANES * S::TILE_VECTORS).enumerate() {
         let mut values = [simd.bits(simd.splat(0.0)); LANES];
-        for (values, row) in values.iter_mut().zip(rows) {
-            let bytes = &row[chunk * chunk_bytes..];
+        for row in 0..LANES {
+            let bytes = &rows[row][chunk * chunk_bytes..];
             let mut tail = F::Chunk::zeroed();
             let chunk = match bytes.get(..chunk_bytes) {
                 Some(bytes) => bytemuck::from_bytes(bytes),
@@ -459,10 +483,12 @@ pub(crate) fn unpack_floats<S: Simd, F: FloatFormat>(
                     &tail
                 }
             };
-            *values = simd.bits(F::floats(simd, chunk));
+            values[row] = simd.bits(F::floats(simd, chunk));
         }
-        for (column, values) in simd.transpose(values).into_iter().enumerate() {
-            simd.store_bytes(values, &mut lines[column * S::TILE_VECTORS + vector].0);
+        let columns = simd.transpose(values);
+        for column in 0..LANES {
+            let line = &mut lines[column * S::TILE_VECTORS + vector];
+            simd.store_bytes(columns[column], &mut line.0);
         }
     }
 }

@@ -88,11 +88,6 @@ impl<'a> Matrix<'a> {
     pub fn dequantize_row(&self, row: usize, values: &mut [f32]) {
         self.format.dequantize(self.row(row), values);
     }
-
-    /// Bytes of a row.
-    pub(crate) fn row_bytes(&self) -> usize {
-        self.row_bytes
-    }
 }
 
 /// `out[t, r] = sum over c of weights[r, c] * inputs[t, c]`, or added to it.

@@ -36,8 +36,22 @@ impl Avx2 {
     }
 }
 
-/// Applies an intrinsic to both registers.
+/// Applies an intrinsic, or an expression, to both registers. Not `map`: a closure does not inherit
+/// the instruction set and may stay a call, which passes vectors through memory.
 macro_rules! both {
+    ($half:ident in $pair:expr => $body:expr) => {{
+        let [first, second] = $pair;
+        [
+            {
+                let $half = first;
+                $body
+            },
+            {
+                let $half = second;
+                $body
+            },
+        ]
+    }};
     ($intrinsic:ident($a:expr)) => {
         [$intrinsic($a[0]), $intrinsic($a[1])]
     };
@@ -82,13 +96,13 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn join(self, low: &[u8; 32], high: &[u8; 32]) -> Pair {
-        intrinsics! { [low, high].map(|half| _mm256_loadu_si256(half.as_ptr().cast())) }
+        intrinsics! { both!(half in [low, high] => _mm256_loadu_si256(half.as_ptr().cast())) }
     }
     #[inline(always)]
     fn split_nibbles(self, low: &[u8; 16], high: &[u8; 16]) -> Pair {
         intrinsics! {
             let shifts = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4);
-            [low, high].map(|half| {
+            both!(half in [low, high] => {
                 let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(half.as_ptr().cast()));
                 _mm256_and_si256(_mm256_srlv_epi32(twice, shifts), _mm256_set1_epi8(15))
             })
@@ -98,7 +112,7 @@ impl Simd for Avx2 {
     fn split_fields(self, bytes: &[u8; 32], first: u32, second: u32, mask: u8) -> Pair {
         intrinsics! {
             let bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
-            [first, second].map(|shift| {
+            both!(shift in [first, second] => {
                 let shifted = _mm256_srl_epi16(bytes, _mm_cvtsi32_si128(shift as i32));
                 _mm256_and_si256(shifted, _mm256_set1_epi8(mask as i8))
             })
@@ -107,7 +121,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn field(self, bytes: Pair, shift: u32, mask: u8) -> Pair {
         intrinsics! {
-            bytes.map(|half| {
+            both!(half in bytes => {
                 let shifted = _mm256_srl_epi16(half, _mm_cvtsi32_si128(shift as i32));
                 _mm256_and_si256(shifted, _mm256_set1_epi8(mask as i8))
             })
@@ -115,7 +129,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn shift_left(self, bytes: Pair, shift: u32) -> Pair {
-        intrinsics! { bytes.map(|half| _mm256_sll_epi16(half, _mm_cvtsi32_si128(shift as i32))) }
+        intrinsics! { both!(half in bytes => _mm256_sll_epi16(half, _mm_cvtsi32_si128(shift as i32))) }
     }
     #[inline(always)]
     fn or(self, a: Pair, b: Pair) -> Pair {
@@ -131,12 +145,12 @@ impl Simd for Avx2 {
             );
             let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
             let value = _mm256_set1_epi8(value as i8);
-            let add = |half: __m256i, bits: u32| {
+            let add = both!(bits in [bits as u32, (bits >> 32) as u32] => {
                 let bits = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), spread);
                 let set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, bit), bit);
-                _mm256_add_epi8(half, _mm256_and_si256(set, value))
-            };
-            [add(bytes[0], bits as u32), add(bytes[1], (bits >> 32) as u32)]
+                _mm256_and_si256(set, value)
+            });
+            both!(_mm256_add_epi8(bytes, add))
         }
     }
     #[inline(always)]
@@ -148,10 +162,13 @@ impl Simd for Avx2 {
         let mut columns = [rows[0]; 16];
         for row_half in 0..2 {
             for column_half in 0..2 {
-                let square =
-                    self.transpose8(std::array::from_fn(|i| rows[8 * row_half + i][column_half]));
-                for (i, column) in square.into_iter().enumerate() {
-                    columns[8 * column_half + i][row_half] = column;
+                let mut square = [rows[0][0]; 8];
+                for i in 0..8 {
+                    square[i] = rows[8 * row_half + i][column_half];
+                }
+                let square = self.transpose8(square);
+                for i in 0..8 {
+                    columns[8 * column_half + i][row_half] = square[i];
                 }
             }
         }
@@ -196,12 +213,15 @@ impl Simd for Avx2 {
         intrinsics! {
             let sums = if Self::sums_fit_i16::<Q>() {
                 let start = _mm256_set1_epi32(start);
-                sums.map(|half| _mm256_add_epi32(_mm256_madd_epi16(half, _mm256_set1_epi16(1)), start))
+                both!(half in sums => {
+                    _mm256_add_epi32(_mm256_madd_epi16(half, _mm256_set1_epi16(1)), start)
+                })
             } else {
                 sums
             };
-            let offset = scales.map(|half| _mm256_mul_ps(half, _mm256_set1_ps(MAGIC)));
-            both!(_mm256_fmsub_ps(sums.map(|half| _mm256_castsi256_ps(half)), scales, offset))
+            let sums = both!(_mm256_castsi256_ps(sums));
+            let offset = both!(half in scales => _mm256_mul_ps(half, _mm256_set1_ps(MAGIC)));
+            both!(_mm256_fmsub_ps(sums, scales, offset))
         }
     }
 
@@ -258,12 +278,12 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn abs(self, a: Floats) -> Floats {
-        intrinsics! { a.map(|half| _mm256_andnot_ps(_mm256_set1_ps(-0.0), half)) }
+        intrinsics! { both!(half in a => _mm256_andnot_ps(_mm256_set1_ps(-0.0), half)) }
     }
     #[inline(always)]
     fn scale_exponent(self, a: Floats, n: Floats) -> Floats {
         intrinsics! {
-            let powers = n.map(|half| {
+            let powers = both!(half in n => {
                 let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(half), _mm256_set1_epi32(127));
                 _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
             });
@@ -292,14 +312,16 @@ impl Simd for Avx2 {
     fn floats_of_u8(self, bytes: [u8; 16]) -> Floats {
         intrinsics! {
             let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
-            [bytes, _mm_srli_si128::<8>(bytes)].map(|half| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(half)))
+            let bytes = [bytes, _mm_srli_si128::<8>(bytes)];
+            both!(half in bytes => _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(half)))
         }
     }
     #[inline(always)]
     fn floats_of_i8(self, bytes: [u8; 16]) -> Floats {
         intrinsics! {
             let bytes = _mm_loadu_si128(bytes.as_ptr().cast());
-            [bytes, _mm_srli_si128::<8>(bytes)].map(|half| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half)))
+            let bytes = [bytes, _mm_srli_si128::<8>(bytes)];
+            both!(half in bytes => _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half)))
         }
     }
     #[inline(always)]
@@ -323,7 +345,7 @@ impl Simd for Avx2 {
     fn floats_of_bf16(self, bytes: &[u8; 32]) -> Floats {
         intrinsics! {
             let from = bytes.as_ptr().cast::<__m128i>();
-            [_mm_loadu_si128(from), _mm_loadu_si128(from.add(1))].map(|halves| {
+            both!(halves in [_mm_loadu_si128(from), _mm_loadu_si128(from.add(1))] => {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
             })
         }
@@ -350,14 +372,15 @@ impl Simd for Avx2 {
     fn spread32(self, scales: Floats, chunk: usize) -> Floats {
         intrinsics! {
             // All eight scales are in the first register.
-            let lane = |lane: usize| _mm256_set1_epi32(lane as i32);
-            [0, 1].map(|half| _mm256_permutevar8x32_ps(scales[0], lane(2 * chunk + half)))
+            both!(lane in [2 * chunk, 2 * chunk + 1] => {
+                _mm256_permutevar8x32_ps(scales[0], _mm256_set1_epi32(lane as i32))
+            })
         }
     }
     #[inline(always)]
     fn spread16(self, scales: Floats, chunk: usize) -> Floats {
         intrinsics! {
-            [0, 1].map(|half| {
+            both!(half in [0, 1] => {
                 let first = (4 * chunk + 2 * half) % 8;
                 let lanes = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
                 let lanes = _mm256_add_epi32(lanes, _mm256_set1_epi32(first as i32));
