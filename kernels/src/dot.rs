@@ -253,11 +253,7 @@ impl<F: FloatFormat> Kernel for FloatRows<'_, F> {
             if !rest.is_empty() {
                 let mut tail = F::Chunk::zeroed();
                 bytemuck::bytes_of_mut(&mut tail)[..rest.len()].copy_from_slice(rest);
-                sums[1] = simd.mul_add(
-                    F::floats(simd, &tail),
-                    simd.load(&inputs[whole]),
-                    sums[1],
-                );
+                sums[1] = simd.mul_add(F::floats(simd, &tail), simd.load(&inputs[whole]), sums[1]);
             }
             let sum = simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3]));
             rows.put(row, simd.sum(sum));

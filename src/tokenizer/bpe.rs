@@ -297,7 +297,7 @@ fn read_merges(
     }
     let mut merges = HashMap::with_capacity_and_hasher(array.len(), Secret::new());
     let mut joined = Vec::new();
-    let mut expected = 0;
+    let (mut expected, may_guess) = (0, vocab.texts_differ());
     for (rank, merge) in (0..).zip(array.strings()?) {
         let (left, right) = split_merge(merge).ok_or_else(|| Error::Malformed {
             place: gguf.place_of_key(MERGES),
@@ -308,7 +308,7 @@ fn read_merges(
         joined.extend_from_slice(left);
         joined.extend_from_slice(right);
         // Most vocabularies list the results of the merges in the merges' order.
-        let guess = Some(expected).filter(|&id| vocab.text(id) == Some(&joined));
+        let guess = Some(expected).filter(|&id| may_guess && vocab.text(id) == Some(&joined));
         let mut number = |text| {
             let bytes = array.as_bytes().len() as u64;
             extra

@@ -77,6 +77,18 @@ pub struct DecodeOptions {
 /// The tokenizer of a model.
 ///
 /// Cloning it is cheap: clones share one vocabulary.
+///
+/// ```no_run
+/// use gristmill::gguf::Gguf;
+/// use gristmill::tokenizer::{DecodeOptions, EncodeOptions, Tokenizer};
+///
+/// # fn main() -> gristmill::Result<()> {
+/// let tokenizer = Tokenizer::from_gguf(&Gguf::open("model.gguf")?)?;
+/// let ids = tokenizer.encode("Once upon a time", EncodeOptions::default())?;
+/// assert_eq!(tokenizer.decode(&ids, DecodeOptions::default())?, "Once upon a time");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tokenizer(Arc<Inner>);
 

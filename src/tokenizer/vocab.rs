@@ -116,6 +116,11 @@ impl Vocab {
         self.index.find(&self.texts, text)
     }
 
+    /// Whether every text is one token's only: then an id whose text is right is the right id.
+    pub(super) fn texts_differ(&self) -> bool {
+        self.index.used == self.len()
+    }
+
     /// The ids of all tokens.
     pub(super) fn ids(&self) -> std::ops::Range<u32> {
         0..self.len() as u32 // at most MAX_TOKENS
@@ -201,7 +206,7 @@ impl Texts {
 /// From a text to its number: open addressing over numbers, which name a text in [`Texts`].
 #[derive(Debug)]
 pub(super) struct Index {
-    /// A power of two of them, at most half in use.
+    /// A power of two of them, at most three quarters in use.
     slots: Vec<Slot>,
     used: usize,
     longest: usize,
@@ -219,7 +224,7 @@ const FREE: u32 = u32::MAX;
 
 impl Index {
     pub(super) fn new(texts: &Texts) -> Index {
-        let slots = (texts.len() * 2).next_power_of_two().max(16);
+        let slots = (texts.len() * 4 / 3 + 1).next_power_of_two().max(16);
         let mut index = Index {
             slots: vec![Slot { tag: 0, id: FREE }; slots],
             used: 0,
@@ -235,7 +240,7 @@ impl Index {
     /// Adds a text; it takes the place of an equal one.
     pub(super) fn insert(&mut self, texts: &Texts, id: u32) {
         let Some(text) = texts.get(id) else { return };
-        if self.used * 2 >= self.slots.len() {
+        if self.used >= self.slots.len() / 4 * 3 {
             self.grow(texts);
         }
         self.longest = self.longest.max(text.len());
