@@ -196,10 +196,10 @@ impl<V: Copy> UnitSums<V> {
         }
         let input_scales = load_sub_blocks(simd, input.scales, index, F::SUB);
         let scales = simd.mul(scales, input_scales);
-        let input_quants = &input.quants[index];
-        for chunk in 0..cols.div_ceil(64) {
+        let input_quants = &input.quants[index][..cols.div_ceil(64)];
+        for (chunk, activations) in input_quants.iter().enumerate() {
             let quants = stored_quants::<S, F>(simd, unit, chunk);
-            let activations = simd.load_bytes(&input_quants[chunk]);
+            let activations = simd.load_bytes(activations);
             let dot = simd.to_floats(simd.dot::<F::Quants>(simd.splat_int(0), quants, activations));
             let scales = if F::SUB == 32 {
                 simd.spread32(scales, chunk)

@@ -256,10 +256,10 @@ fn unpack_unit<S: Simd, F: QuantFormat>(
             rows[row] = stored_quants::<S, F>(simd, units[row], chunk);
         }
         let columns = simd.transpose(rows);
-        for column in 0..LANES {
+        for (column, quants) in columns.into_iter().enumerate() {
             let step = 16 * chunk + column;
             let line = panel_line::<S, F>(step / steps, step % steps, vector);
-            simd.store_bytes(columns[column], &mut lines[line].0);
+            simd.store_bytes(quants, &mut lines[line].0);
         }
     }
     for row in 0..LANES {
@@ -283,9 +283,9 @@ fn store_scales<S: Simd, F: QuantFormat>(
     vector: usize,
     lines: &mut [Line],
 ) {
-    for sub_block in 0..UNIT / F::SUB {
+    for (sub_block, scales) in scales.into_iter().take(UNIT / F::SUB).enumerate() {
         let line = panel_line::<S, F>(sub_block, index, vector);
-        simd.store_bytes(scales[sub_block], &mut lines[line].0);
+        simd.store_bytes(scales, &mut lines[line].0);
     }
 }
 
@@ -486,9 +486,8 @@ pub(crate) fn unpack_floats<S: Simd, F: FloatFormat>(
             values[row] = simd.bits(F::floats(simd, chunk));
         }
         let columns = simd.transpose(values);
-        for column in 0..LANES {
-            let line = &mut lines[column * S::TILE_VECTORS + vector];
-            simd.store_bytes(columns[column], &mut line.0);
+        for (column, values) in columns.into_iter().enumerate() {
+            simd.store_bytes(values, &mut lines[column * S::TILE_VECTORS + vector].0);
         }
     }
 }
