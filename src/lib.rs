@@ -2,7 +2,9 @@
 
 mod error;
 pub mod gguf;
+mod sample;
 mod source;
 pub mod tokenizer;
 
 pub use error::{Error, Result};
+pub use sample::{Sampler, SamplingOptions};
