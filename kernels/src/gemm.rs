@@ -74,10 +74,21 @@ impl Corrections {
     fn fill<S: Simd, F: QuantFormat>(&mut self, inputs: &[InputGroup]) {
         self.starts.clear();
         self.scaled_sums.clear();
-        for (sum, scale) in inputs.iter().flat_map(|group| group.sums_of(F::SUB)) {
-            self.starts.push(MAGIC_BITS - offset::<S, F>() * sum);
+        for group in inputs {
+            let sums = group.sums_of(F::SUB);
+            let starts = sums.iter().map(|sum| MAGIC_BITS - offset::<S, F>() * sum);
+            self.starts.extend(starts);
             if F::HAS_MINS {
-                self.scaled_sums.push(scale * sum as f32);
+                // Two sub-blocks of 16 share a scale.
+                let scales = group.scales().chunks_exact(group.tokens());
+                let sums = sums.chunks_exact(BLOCK / F::SUB * group.tokens());
+                for (scales, sums) in scales.zip(sums) {
+                    for sums in sums.chunks_exact(group.tokens()) {
+                        let products = scales.iter().zip(sums);
+                        self.scaled_sums
+                            .extend(products.map(|(scale, &sum)| scale * sum as f32));
+                    }
+                }
             }
         }
     }

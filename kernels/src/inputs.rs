@@ -4,10 +4,14 @@ use std::ops::Range;
 
 use crate::format::UNIT;
 use crate::level::Level;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, SevenBits, Simd};
 
 /// Values that share an activation scale.
 pub(crate) const BLOCK: usize = 32;
+
+/// The largest magnitude of a block is taken to be at least this: with smaller ones the products with
+/// the weights' scales would be denormal, which costs twentyfold in every product.
+const LEAST: f32 = 1e-25;
 
 /// The inputs of up to a tile's number of tokens, quantised once for all matrices that take them.
 ///
@@ -24,8 +28,10 @@ pub struct InputGroup {
     quants: Vec<[[i8; 4]; 8]>,
     /// `[padded / 32, tokens]`.
     scales: Vec<f32>,
-    /// `[padded / 16, tokens]`: sums of the quants.
-    sums: Vec<i32>,
+    /// `[padded / 16, tokens]`: sums of 16 quants.
+    sums16: Vec<i32>,
+    /// `[padded / 32, tokens]`: sums of 32 quants.
+    sums32: Vec<i32>,
     one_token: OneToken,
 }
 
@@ -72,7 +78,8 @@ impl InputGroup {
             values: Vec::new(),
             quants: Vec::new(),
             scales: Vec::new(),
-            sums: Vec::new(),
+            sums16: Vec::new(),
+            sums32: Vec::new(),
             one_token,
         }
     }
@@ -96,23 +103,13 @@ impl InputGroup {
         self.tokens = tokens;
         self.cols = cols;
         self.values.resize(tokens * padded, 0.0);
-        for (values, row) in self
-            .values
-            .chunks_exact_mut(padded)
-            .zip(rows.chunks_exact(cols))
-        {
-            values[..cols].copy_from_slice(row);
-            values[cols..].fill(0.0);
-        }
         self.quants.resize(tokens * padded / BLOCK, [[0; 4]; 8]);
         self.scales.resize(tokens * padded / BLOCK, 0.0);
-        self.sums.resize(tokens * padded / 16, 0);
-        level.run(Quantize {
-            group: self,
-            padded,
-        });
+        self.sums16.resize(tokens * padded / 16, 0);
+        self.sums32.resize(tokens * padded / BLOCK, 0);
+        level.run(Quantize { group: self, rows });
         if tokens == 1 {
-            self.one_token.fill(&self.scales, &self.sums);
+            self.one_token.fill(&self.scales, &self.sums16);
         }
     }
 
@@ -163,21 +160,13 @@ impl InputGroup {
         }
     }
 
-    /// For each sub-block of `sub` (16 or 32) values, and in it for each token: the sum of the quants
-    /// and their scale.
-    pub(crate) fn sums_of(&self, sub: usize) -> impl Iterator<Item = (i32, f32)> {
-        let tokens = self.tokens;
-        let parts = sub / 16;
-        (0..self.sums.len() / tokens / parts).flat_map(move |index| {
-            (0..tokens).map(move |token| {
-                let sums =
-                    (0..parts).map(|part| self.sums[(index * parts + part) * tokens + token]);
-                (
-                    sums.sum(),
-                    self.scales[index * sub / BLOCK * tokens + token],
-                )
-            })
-        })
+    /// `[padded / sub, tokens]`: sums of `sub` (16 or 32) quants.
+    pub(crate) fn sums_of(&self, sub: usize) -> &[i32] {
+        if sub == BLOCK {
+            &self.sums32
+        } else {
+            &self.sums16
+        }
     }
 }
 
@@ -196,47 +185,99 @@ impl OneToken {
 
 struct Quantize<'a> {
     group: &'a mut InputGroup,
-    padded: usize,
+    /// `[tokens, cols]`
+    rows: &'a [f32],
 }
+
+/// A unit of values as vectors.
+type UnitValues = [[f32; 16]; UNIT / 16];
 
 impl Kernel for Quantize<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let InputGroup {
-            tokens,
-            values,
-            quants,
-            scales,
-            sums,
-            ..
-        } = self.group;
-        let tokens = *tokens;
-        for (token, values) in values.chunks_exact(self.padded).enumerate() {
-            for (block, values) in values.as_chunks::<BLOCK>().0.iter().enumerate() {
-                let at = block * tokens + token;
-                let [low, high] = bytemuck::cast_ref::<_, [[f32; 16]; 2]>(values);
-                let (low, high) = (simd.load(low), simd.load(high));
-                let largest = simd.maximum(simd.max(simd.abs(low), simd.abs(high)));
-                // Below, scales would be denormal, which costs a hundredfold in every product.
-                let inverse = if largest > 1e-30 {
-                    127.0 / largest
-                } else {
-                    0.0
-                };
-                scales[at] = if largest > 1e-30 {
-                    largest / 127.0
-                } else {
-                    0.0
-                };
-                let halves: &mut [[i8; 16]; 2] = bytemuck::cast_mut(&mut quants[at]);
-                for (half, (values, quants)) in [low, high].into_iter().zip(halves).enumerate() {
-                    simd.to_i8(simd.mul(values, simd.splat(inverse)), quants);
-                    let sum = quants.iter().map(|&quant| i32::from(quant)).sum();
-                    sums[(2 * block + half) * tokens + token] = sum;
-                }
+        let Self { group, rows } = self;
+        for (token, row) in rows.chunks_exact(group.cols).enumerate() {
+            let (units, rest) = row.as_chunks::<UNIT>();
+            for (unit, values) in units.iter().enumerate() {
+                group.quantize(simd, token, unit, bytemuck::cast_ref(values));
+            }
+            if !rest.is_empty() {
+                let mut values = [0.0; UNIT];
+                values[..rest.len()].copy_from_slice(rest);
+                group.quantize(simd, token, units.len(), &bytemuck::cast(values));
             }
         }
     }
+}
+
+impl InputGroup {
+    /// Takes a unit of a token. Reductions across lanes are shared by four vectors: one at a time
+    /// they would cost more than everything else.
+    #[inline(always)]
+    fn quantize<S: Simd>(&mut self, simd: S, token: usize, unit: usize, values: &UnitValues) {
+        let at = (token * self.padded_cols() / UNIT + unit) * UNIT;
+        let kept: &mut UnitValues = bytemuck::cast_mut(
+            self.values[at..]
+                .first_chunk_mut::<UNIT>()
+                .expect("room for the unit"),
+        );
+        for (kept, values) in kept.iter_mut().zip(values) {
+            simd.store(simd.load(values), kept);
+        }
+        let largest = largest_of_blocks(simd, values);
+        let inverses = largest.map(|largest| 127.0 / largest);
+        let scales = largest.map(|largest| largest / 127.0);
+        let tokens = self.tokens;
+        let first = unit * (UNIT / BLOCK) * tokens + token;
+        let mut sums = [simd.splat_int(0); 4];
+        for chunk in 0..4 {
+            let mut floats = [simd.splat(0.0); 4];
+            for i in 0..4 {
+                let inverse = simd.splat(inverses[2 * chunk + i / 2]);
+                floats[i] = simd.mul(simd.load(&values[4 * chunk + i]), inverse);
+            }
+            let quants = simd.to_i8(floats);
+            let ones = simd.load_bytes(&[1; 64]);
+            sums[chunk] = simd.dot::<SevenBits>(sums[chunk], ones, quants);
+            let mut blocks = [0; 64];
+            simd.store_bytes(quants, &mut blocks);
+            let blocks: [[[i8; 4]; 8]; 2] = bytemuck::cast(blocks);
+            self.quants[first + 2 * chunk * tokens] = blocks[0];
+            self.quants[first + (2 * chunk + 1) * tokens] = blocks[1];
+        }
+        let sums = simd.sums_of_fours(sums);
+        for (block, scale) in scales.into_iter().enumerate() {
+            // Sub-block `4 * chunk + i` is lane `4 * i + chunk`.
+            let lane = 8 * (block % 2) + block / 2;
+            let (low, high) = (sums[lane], sums[lane + 4]);
+            let at = first + block * tokens;
+            self.scales[at] = scale;
+            self.sums32[at] = low + high;
+            self.sums16[2 * at - token] = low;
+            self.sums16[2 * at - token + tokens] = high;
+        }
+    }
+}
+
+/// The largest magnitude of each block, at least [`LEAST`].
+#[inline(always)]
+fn largest_of_blocks<S: Simd>(simd: S, values: &UnitValues) -> [f32; UNIT / BLOCK] {
+    let mut largest = [LEAST; UNIT / BLOCK];
+    for (half, largest) in largest.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        let mut blocks = [simd.splat(0.0); 4];
+        for (i, block) in blocks.iter_mut().enumerate() {
+            let [low, high] = [8 * half + 2 * i, 8 * half + 2 * i + 1];
+            let (low, high) = (simd.load(&values[low]), simd.load(&values[high]));
+            *block = simd.max(simd.abs(low), simd.abs(high));
+        }
+        for parts in simd.maxima_of_fours(blocks).as_chunks::<4>().0 {
+            for (largest, &part) in largest.iter_mut().zip(parts) {
+                // Not `f32::max`, which takes several instructions to treat NaN as IEEE 754 says.
+                *largest = if part > *largest { part } else { *largest };
+            }
+        }
+    }
+    largest
 }

@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use bytemuck::Zeroable;
 
-use super::elementwise::exp_sum;
+use super::elementwise::{exp_sum, largest};
 use crate::columns::{ColumnsMut, Store};
 use crate::format::{FloatFormat, FormatVisitor, QuantFormat};
 use crate::gemm::{FloatTile, LANES, Line, Scratch, Target, panel_row, unpack_floats};
@@ -306,7 +306,7 @@ impl AttentionScratch {
             scores[..start].fill(0.0);
             scores[end..].fill(0.0);
             let scores = &mut scores[start..end];
-            let largest = scores.iter().copied().fold(*maximum, f32::max);
+            let largest = largest(simd, scores, *maximum);
             let shrink = (*maximum - largest).exp();
             *sum = *sum * shrink + exp_sum(simd, scores, largest);
             *maximum = largest;

@@ -48,28 +48,35 @@ pub fn softmax(level: Level, values: &mut [f32]) {
     if values.is_empty() {
         return;
     }
-    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum = level.run(ExpSum {
-        values,
-        subtract: largest,
-    });
+    let sum = level.run(Exponentials(values));
     for value in values {
         *value /= sum;
     }
 }
 
-struct ExpSum<'a> {
-    values: &'a mut [f32],
-    subtract: f32,
-}
+struct Exponentials<'a>(&'a mut [f32]);
 
-impl Kernel for ExpSum<'_> {
+impl Kernel for Exponentials<'_> {
     type Output = f32;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> f32 {
-        exp_sum(simd, self.values, self.subtract)
+        let largest = largest(simd, self.0, f32::NEG_INFINITY);
+        exp_sum(simd, self.0, largest)
     }
+}
+
+/// The largest of `values` and `least`.
+#[inline(always)]
+pub(super) fn largest<S: Simd>(simd: S, values: &[f32], least: f32) -> f32 {
+    let (vectors, rest) = values.as_chunks::<16>();
+    let mut largest = simd.splat(least);
+    for vector in vectors {
+        largest = simd.max(simd.load(vector), largest);
+    }
+    let mut tail = [least; 16];
+    tail[..rest.len()].copy_from_slice(rest);
+    simd.maximum(simd.max(simd.load(&tail), largest))
 }
 
 /// `values = e^(values - subtract)`; returns their sum.

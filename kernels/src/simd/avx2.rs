@@ -191,6 +191,19 @@ impl Simd for Avx2 {
     fn to_floats(self, ints: Pair) -> Floats {
         intrinsics! { both!(_mm256_cvtepi32_ps(ints)) }
     }
+    #[inline(always)]
+    fn sums_of_fours(self, [a, b, c, d]: [Pair; 4]) -> [i32; 16] {
+        let mut sums = [0; 16];
+        for half in 0..2 {
+            intrinsics! {
+                let ab = _mm256_hadd_epi32(a[half], b[half]);
+                let cd = _mm256_hadd_epi32(c[half], d[half]);
+                let fours = _mm256_hadd_epi32(ab, cd);
+                _mm256_storeu_si256(sums.as_mut_ptr().add(8 * half).cast(), fours);
+            }
+        }
+        sums
+    }
 
     #[inline(always)]
     fn dot_start<Q: Quants>(self, start: i32) -> Pair {
@@ -359,13 +372,32 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn to_i8(self, floats: Floats, to: &mut [i8; 16]) {
+    fn maxima_of_fours(self, [a, b, c, d]: [Floats; 4]) -> [f32; 16] {
+        let mut maxima = [0.0; 16];
+        for half in 0..2 {
+            intrinsics! {
+                let (a, b, c, d) = (a[half], b[half], c[half], d[half]);
+                let ab = _mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let cd = _mm256_max_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                let (ab, cd) = (_mm256_castps_pd(ab), _mm256_castps_pd(cd));
+                let low = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                let high = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+                _mm256_storeu_ps(maxima.as_mut_ptr().add(8 * half), _mm256_max_ps(low, high));
+            }
+        }
+        maxima
+    }
+    #[inline(always)]
+    fn to_i8(self, floats: [Floats; 4]) -> Pair {
         intrinsics! {
-            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(floats[0]), _mm256_cvtps_epi32(floats[1]));
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
-            let bytes =
-                _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+            // Packing works inside lanes of 128 bits: dword 4 * lane + register.
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            both!(pair in [[floats[0], floats[1]], [floats[2], floats[3]]] => {
+                let [a, b] = pair;
+                let a = _mm256_packs_epi32(_mm256_cvtps_epi32(a[0]), _mm256_cvtps_epi32(a[1]));
+                let b = _mm256_packs_epi32(_mm256_cvtps_epi32(b[0]), _mm256_cvtps_epi32(b[1]));
+                _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order)
+            })
         }
     }
     #[inline(always)]

@@ -122,6 +122,18 @@ impl Simd for Avx512 {
     fn to_floats(self, ints: __m512i) -> __m512 {
         intrinsics! { _mm512_cvtepi32_ps(ints) }
     }
+    #[inline(always)]
+    fn sums_of_fours(self, [a, b, c, d]: [__m512i; 4]) -> [i32; 16] {
+        let mut sums = [0; 16];
+        intrinsics! {
+            let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+            let fours =
+                _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+            _mm512_storeu_si512(sums.as_mut_ptr().cast(), fours);
+        }
+        sums
+    }
 
     #[inline(always)]
     fn dot_start<Q: Quants>(self, start: i32) -> __m512i {
@@ -250,10 +262,26 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn to_i8(self, floats: __m512, to: &mut [i8; 16]) {
+    fn maxima_of_fours(self, [a, b, c, d]: [__m512; 4]) -> [f32; 16] {
+        let mut maxima = [0.0; 16];
         intrinsics! {
-            let bytes = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(floats));
-            _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+            let ab = _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let cd = _mm512_max_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+            let low = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+            let high = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+            _mm512_storeu_ps(maxima.as_mut_ptr(), _mm512_max_ps(low, high));
+        }
+        maxima
+    }
+    #[inline(always)]
+    fn to_i8(self, [a, b, c, d]: [__m512; 4]) -> __m512i {
+        intrinsics! {
+            let ab = _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
+            let cd = _mm512_packs_epi32(_mm512_cvtps_epi32(c), _mm512_cvtps_epi32(d));
+            // Packing works inside lanes of 128 bits: dword 4 * lane + vector.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_epi32(order, _mm512_packs_epi16(ab, cd))
         }
     }
     #[inline(always)]

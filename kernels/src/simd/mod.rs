@@ -150,6 +150,8 @@ pub(crate) trait Simd: Copy {
         activations: Self::Bytes,
     ) -> Self::Ints;
     fn to_floats(self, ints: Self::Ints) -> Self::Floats;
+    /// Lane `4 * i + vector`: the sum of the lanes `4 * i..4 * i + 4` of that vector.
+    fn sums_of_fours(self, vectors: [Self::Ints; 4]) -> [i32; 16];
 
     // The sums of one sub-block in a tile: `dot_start`, `SUB / 4` times `dot_step`, `dot_end`.
 
@@ -202,8 +204,10 @@ pub(crate) trait Simd: Copy {
     fn floats_of_bf16(self, bytes: &[u8; 32]) -> Self::Floats;
     /// 16 f16, rounded to nearest even.
     fn to_f16(self, floats: Self::Floats, to: &mut [u16; 16]);
-    /// Rounded to the nearest integer; values in -127..=127.
-    fn to_i8(self, floats: Self::Floats, to: &mut [i8; 16]);
+    /// Lane `4 * i + vector`: the largest of the lanes `4 * i..4 * i + 4` of that vector.
+    fn maxima_of_fours(self, vectors: [Self::Floats; 4]) -> [f32; 16];
+    /// 64 signed bytes, rounded to the nearest integer; values in -127..=127.
+    fn to_i8(self, floats: [Self::Floats; 4]) -> Self::Bytes;
     /// Lane `i` becomes lane `2 * chunk + i / 8`: scales of 32 values over the lanes of a dot of
     /// chunk `chunk` (0..4) of 64 values.
     fn spread32(self, scales: Self::Floats, chunk: usize) -> Self::Floats;

@@ -4,7 +4,7 @@ use std::array::from_fn;
 
 use half::{bf16, f16};
 
-use super::{Kernel, MAGIC_BITS, Quants, Simd, tile_shape};
+use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Simd, tile_shape};
 
 /// Portable Rust; there is nothing to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn to_floats(self, ints: Ints) -> Floats {
         ints.map(|int| int as f32)
+    }
+    #[inline(always)]
+    fn sums_of_fours(self, vectors: [Ints; 4]) -> [i32; 16] {
+        from_fn(|lane| vectors[lane % 4][lane / 4 * 4..][..4].iter().sum())
     }
 
     #[inline(always)]
@@ -227,8 +231,19 @@ impl Simd for Scalar {
         *to = floats.map(|float| f16::from_f32(float).to_bits());
     }
     #[inline(always)]
-    fn to_i8(self, floats: Floats, to: &mut [i8; 16]) {
-        *to = floats.map(|float| float.round_ties_even() as i8);
+    fn maxima_of_fours(self, vectors: [Floats; 4]) -> [f32; 16] {
+        from_fn(|lane| {
+            let [a, b, c, d] = from_fn(|i| vectors[lane % 4][lane / 4 * 4 + i]);
+            let (ab, cd) = (if a > b { a } else { b }, if c > d { c } else { d });
+            if ab > cd { ab } else { cd }
+        })
+    }
+    #[inline(always)]
+    fn to_i8(self, floats: [Floats; 4]) -> Bytes {
+        from_fn(|i| {
+            // Adding 1.5 * 2^23 rounds to nearest, ties to even, and leaves the integer in the low bits.
+            ((floats[i / 16][i % 16] + MAGIC).to_bits() as i32).wrapping_sub(MAGIC_BITS) as u8
+        })
     }
     #[inline(always)]
     fn spread32(self, scales: Floats, chunk: usize) -> Floats {
