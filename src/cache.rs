@@ -1,0 +1,159 @@
+//! The KV cache: keys and values of the positions evaluated so far.
+
+use gristmill_kernels::ops::to_f16;
+use gristmill_kernels::{Format, Level, Matrix};
+
+use crate::pool::{Pool, Shared, Worker};
+use crate::{Error, Result};
+
+/// How the KV cache stores a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CacheType {
+    /// 32-bit floats: exact, twice the memory.
+    F32,
+    /// 16-bit floats.
+    #[default]
+    F16,
+}
+
+/// Keys and values of all layers.
+#[derive(Debug)]
+pub(crate) struct KvCache {
+    layers: Vec<LayerCache>,
+    capacity: usize,
+}
+
+/// Keys and values of one layer.
+#[derive(Debug)]
+pub(crate) struct LayerCache {
+    pub(crate) keys: HeadRows,
+    pub(crate) values: HeadRows,
+}
+
+/// `[head_count_kv, capacity, head_dim]`: the rows of a head lie together, as attention reads them.
+#[derive(Debug)]
+pub(crate) struct HeadRows {
+    store: Store,
+    head_dim: usize,
+}
+
+#[derive(Debug)]
+enum Store {
+    F32(Shared<f32>),
+    F16(Shared<u16>),
+}
+
+impl KvCache {
+    /// Room for `capacity` positions. Pages are taken from the system as they are first written.
+    pub(crate) fn new(
+        pool: &Pool,
+        cache_type: CacheType,
+        layers: usize,
+        heads: usize,
+        capacity: usize,
+        head_dim: usize,
+    ) -> Result<KvCache> {
+        let rows = || HeadRows::new(pool, cache_type, heads, capacity, head_dim);
+        let layer = || {
+            Some(LayerCache {
+                keys: rows()?,
+                values: rows()?,
+            })
+        };
+        let layers: Option<_> = (0..layers).map(|_| layer()).collect();
+        let layers = layers.ok_or_else(|| Error::Argument {
+            name: "context_length",
+            expected: "a KV cache that fits into memory".to_owned(),
+            found: capacity.to_string(),
+        })?;
+        Ok(KvCache { layers, capacity })
+    }
+
+    /// Positions that fit.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(crate) fn layer(&self, layer: usize) -> &LayerCache {
+        &self.layers[layer]
+    }
+}
+
+impl HeadRows {
+    /// `None` where memory does not suffice.
+    fn new(
+        pool: &Pool,
+        cache_type: CacheType,
+        heads: usize,
+        capacity: usize,
+        head_dim: usize,
+    ) -> Option<Self> {
+        let cols = capacity.checked_mul(head_dim)?;
+        let store = match cache_type {
+            CacheType::F32 => Store::F32(Shared::zeroed(pool, heads, cols)?),
+            CacheType::F16 => Store::F16(Shared::zeroed(pool, heads, cols)?),
+        };
+        Some(Self { store, head_dim })
+    }
+
+    /// Stores this thread's heads of `tokens`, row-major `[tokens, head_count_kv * head_dim]`, at
+    /// `position` and behind it.
+    pub(crate) fn store(&self, worker: &Worker<'_>, level: Level, position: usize, tokens: &[f32]) {
+        match &self.store {
+            Store::F32(rows) => {
+                self.each(worker, rows, position, tokens, |from, to| {
+                    to.copy_from_slice(from)
+                });
+            }
+            Store::F16(rows) => {
+                self.each(worker, rows, position, tokens, |from, to| {
+                    to_f16(level, from, to)
+                });
+            }
+        }
+    }
+
+    fn each<T>(
+        &self,
+        worker: &Worker<'_>,
+        rows: &Shared<T>,
+        position: usize,
+        tokens: &[f32],
+        convert: impl Fn(&[f32], &mut [T]),
+    ) {
+        let head_dim = self.head_dim;
+        let head_values = rows.cols();
+        let heads = rows.rows();
+        let (range, values) = rows.rows_mut(worker);
+        for (head, values) in range.zip(values.chunks_exact_mut(head_values)) {
+            let values = values[position * head_dim..].chunks_exact_mut(head_dim);
+            for (token, to) in tokens.chunks_exact(heads * head_dim).zip(values) {
+                convert(&token[head * head_dim..][..head_dim], to);
+            }
+        }
+    }
+
+    /// The first `positions` rows of a head, `[positions, head_dim]`.
+    pub(crate) fn head<'a>(
+        &'a self,
+        worker: &'a Worker<'_>,
+        head: usize,
+        positions: usize,
+    ) -> Matrix<'a> {
+        let (format, bytes): (_, &[u8]) = match &self.store {
+            Store::F32(rows) => (Format::F32, bytemuck::cast_slice(rows.row(worker, head))),
+            Store::F16(rows) => (Format::F16, bytemuck::cast_slice(rows.row(worker, head))),
+        };
+        let row_bytes = format
+            .row_bytes(self.head_dim)
+            .expect("floats have no blocks");
+        Matrix::new(
+            format,
+            positions,
+            self.head_dim,
+            &bytes[..positions * row_bytes],
+        )
+        .expect("cut to size")
+    }
+}

@@ -1,0 +1,512 @@
+//! The forward pass: one for all architectures.
+//!
+//! All threads walk through it together, phase by phase (see [`crate::pool`]). In each phase a thread
+//! works on its share of the tokens or of a matrix's rows:
+//!
+//! ```text
+//! embed                                  rows of the residual stream      by token
+//! for each layer
+//!     norm, quantise                     inputs                           by group of tokens
+//!     query, key, value                                                   by matrix row
+//!     rotate, store in the cache                                          by token, by key head
+//!     attend                             attended                         by key head and tile of tokens
+//!     gather, quantise                   inputs                           by group of tokens
+//!     residual += output projection                                       by matrix row
+//!     norm, quantise                     inputs                           by group of tokens
+//!     silu(gate) * up                                                     by matrix row
+//!     quantise                           inputs                           by group of tokens
+//!     residual += down projection                                         by matrix row
+//! norm, quantise, logits                                                  of the tokens asked for
+//! ```
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use gristmill_kernels::ops::{Attention, add_to, attend, rms_norm, rotate, silu_mul};
+use gristmill_kernels::{InputGroup, Level, Scratch, Store, groups, matmul};
+
+use super::config::Config;
+use super::weights::{Layer, Linear, Weights};
+use crate::cache::{KvCache, LayerCache};
+use crate::cancel::CancelToken;
+use crate::pool::{Pool, Shared, Worker};
+
+/// Rows of queries that attention takes at a time: enough that unpacking a key costs little.
+const ATTENTION_ROWS: usize = 56;
+
+/// The buffers of a pass, kept from pass to pass. Matrices are `[tokens, …]`.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    /// `[tokens, embedding_length]`: the residual stream.
+    residual: Shared<f32>,
+    /// `[tokens, 2 * pairs]`: cosines and sines of RoPE.
+    angles: Shared<f32>,
+    /// The inputs of the next products, one row per group.
+    inputs: Shared<InputGroup>,
+    query: Shared<f32>,
+    key: Shared<f32>,
+    value: Shared<f32>,
+    /// One row per item of [`Tiles`].
+    attended: Shared<f32>,
+    gate: Shared<f32>,
+    up: Shared<f32>,
+    /// `[tokens asked for, vocab]`
+    pub(crate) logits: Shared<f32>,
+    /// One per thread, which holds it during a pass.
+    threads: Vec<Mutex<ThreadSpace>>,
+}
+
+/// What each thread needs for itself.
+#[derive(Debug, Default)]
+struct ThreadSpace {
+    kernels: Scratch,
+    rows: Vec<f32>,
+    visible: Vec<Range<usize>>,
+}
+
+impl Workspace {
+    pub(crate) fn new(pool: &Pool) -> Self {
+        let floats = || Shared::new(pool);
+        Self {
+            residual: floats(),
+            angles: floats(),
+            inputs: Shared::new(pool),
+            query: floats(),
+            key: floats(),
+            value: floats(),
+            attended: floats(),
+            gate: floats(),
+            up: floats(),
+            logits: floats(),
+            threads: (0..pool.threads()).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
+
+/// How attention over some tokens is cut into items: a key head, and a tile of tokens.
+///
+/// Later tokens see more. So that contiguous shares cost the same, tiles come from both ends by
+/// turns: 0, n - 1, 1, n - 2, …
+#[derive(Clone, Copy, Debug)]
+struct Tiles {
+    tokens: usize,
+    tile_tokens: usize,
+    heads: usize,
+}
+
+impl Tiles {
+    fn new(config: &Config, tokens: usize) -> Self {
+        let group = config.head_count / config.head_count_kv;
+        let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens);
+        Self {
+            tokens,
+            tile_tokens,
+            heads: config.head_count_kv,
+        }
+    }
+
+    fn tiles(&self) -> usize {
+        self.tokens.div_ceil(self.tile_tokens)
+    }
+
+    fn items(&self) -> usize {
+        self.tiles() * self.heads
+    }
+
+    /// Key head and tokens of an item.
+    fn item(&self, item: usize) -> (usize, Range<usize>) {
+        let (turn, head) = (item / self.heads, item % self.heads);
+        let tile = if turn.is_multiple_of(2) {
+            turn / 2
+        } else {
+            self.tiles() - 1 - turn / 2
+        };
+        let start = tile * self.tile_tokens;
+        (head, start..self.tokens.min(start + self.tile_tokens))
+    }
+
+    /// The item of a key head and a token, and the token's place in it.
+    fn find(&self, head: usize, token: usize) -> (usize, usize) {
+        let (tile, place) = (token / self.tile_tokens, token % self.tile_tokens);
+        let from_end = self.tiles() - 1 - tile;
+        let turn = if tile <= from_end {
+            2 * tile
+        } else {
+            2 * from_end + 1
+        };
+        (turn * self.heads + head, place)
+    }
+}
+
+/// One evaluation of some tokens at consecutive positions.
+pub(crate) struct Pass<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) weights: &'a Weights,
+    pub(crate) level: Level,
+    pub(crate) cache: &'a KvCache,
+    /// Ids below the vocabulary's size; not empty.
+    pub(crate) tokens: &'a [u32],
+    /// Of the first token; all fit into the cache.
+    pub(crate) position: usize,
+    /// The tokens whose logits are wanted.
+    pub(crate) output: Range<usize>,
+    pub(crate) cancel: Option<&'a CancelToken>,
+}
+
+impl Pass<'_> {
+    /// Evaluates the tokens; `false` if the pass was cancelled.
+    pub(crate) fn run(&self, pool: &Pool, space: &mut Workspace) -> bool {
+        let Config {
+            embedding_length,
+            feed_forward_length,
+            ..
+        } = *self.config;
+        let tokens = self.tokens.len();
+        let groups: Vec<_> = groups(self.level, tokens).collect();
+        let tiles = Tiles::new(self.config, tokens);
+        let item = tiles.tile_tokens * self.config.query_length() / tiles.heads;
+        let zero = || 0.0;
+        space.residual.reshape(tokens, embedding_length, zero);
+        space
+            .angles
+            .reshape(tokens, 2 * self.weights.rope.pairs(), zero);
+        space.inputs.reshape(groups.len(), 1, InputGroup::new);
+        space
+            .query
+            .reshape(tokens, self.config.query_length(), zero);
+        space.key.reshape(tokens, self.config.key_length(), zero);
+        space.value.reshape(tokens, self.config.key_length(), zero);
+        space.attended.reshape(tiles.items(), item, zero);
+        space.gate.reshape(tokens, feed_forward_length, zero);
+        space.up.reshape(tokens, feed_forward_length, zero);
+        space
+            .logits
+            .reshape(self.output.len(), self.weights.output.rows(), zero);
+        let running = Running {
+            pass: self,
+            space,
+            groups: &groups,
+            tiles,
+            stop: AtomicBool::new(false),
+        };
+        pool.run(|worker| running.walk(worker));
+        !running.stop.into_inner()
+    }
+}
+
+/// A pass with its buffers in shape.
+struct Running<'a> {
+    pass: &'a Pass<'a>,
+    space: &'a Workspace,
+    groups: &'a [Range<usize>],
+    tiles: Tiles,
+    /// Written by the first thread in phases before those in which all look at it.
+    stop: AtomicBool,
+}
+
+impl Running<'_> {
+    fn walk(&self, mut worker: Worker<'_>) {
+        let thread = self.space.threads[worker.index()].lock();
+        let thread = &mut *thread.unwrap_or_else(PoisonError::into_inner);
+        self.embed(&worker);
+        worker.barrier();
+        for (index, layer) in self.pass.weights.layers.iter().enumerate() {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            self.attention(&mut worker, thread, layer, self.pass.cache.layer(index));
+            self.feed_forward(&mut worker, thread, layer);
+        }
+        if !self.pass.output.is_empty() && !self.stop.load(Ordering::Relaxed) {
+            self.logits(&mut worker, thread);
+        }
+    }
+
+    /// Looks for a cancellation; all threads see the answer after the next barrier.
+    fn look_for_cancel(&self, worker: &Worker<'_>) {
+        let cancelled = || self.pass.cancel.is_some_and(CancelToken::is_cancelled);
+        if worker.index() == 0 && cancelled() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Token embeddings and RoPE's angles.
+    fn embed(&self, worker: &Worker<'_>) {
+        self.look_for_cancel(worker);
+        let Pass {
+            weights,
+            tokens,
+            position,
+            ..
+        } = *self.pass;
+        let matrix = weights.token_embedding.view();
+        let (range, residual) = self.space.residual.rows_mut(worker);
+        let (_, angles) = self.space.angles.rows_mut(worker);
+        let residual = residual.chunks_exact_mut(self.space.residual.cols());
+        let angles = angles.chunks_exact_mut(self.space.angles.cols());
+        for ((index, row), angles) in range.zip(residual).zip(angles) {
+            matrix.dequantize_row(tokens[index] as usize, row);
+            weights.rope.angles(position + index, angles);
+        }
+    }
+
+    fn attention(
+        &self,
+        worker: &mut Worker<'_>,
+        thread: &mut ThreadSpace,
+        layer: &Layer,
+        cache: &LayerCache,
+    ) {
+        let space = self.space;
+        self.normed_inputs(worker, thread, self.groups, 0, &layer.attention_norm);
+        worker.barrier();
+        for (linear, out) in [
+            (&layer.query, &space.query),
+            (&layer.key, &space.key),
+            (&layer.value, &space.value),
+        ] {
+            self.linear(worker, thread, linear, Store::Replace, out);
+        }
+        worker.barrier();
+        self.rotate(
+            worker,
+            &space.query,
+            1.0 / (self.pass.config.head_dim as f32).sqrt(),
+        );
+        self.rotate(worker, &space.key, 1.0);
+        worker.barrier();
+        let Pass {
+            level, position, ..
+        } = *self.pass;
+        cache
+            .keys
+            .store(worker, level, position, space.key.read(worker));
+        cache
+            .values
+            .store(worker, level, position, space.value.read(worker));
+        worker.barrier();
+        self.attend(worker, thread, cache);
+        worker.barrier();
+        self.gathered_inputs(worker, thread);
+        worker.barrier();
+        self.linear(
+            worker,
+            thread,
+            &layer.attention_output,
+            Store::Add,
+            &space.residual,
+        );
+        worker.barrier();
+    }
+
+    fn feed_forward(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace, layer: &Layer) {
+        let space = self.space;
+        self.normed_inputs(worker, thread, self.groups, 0, &layer.feed_forward_norm);
+        worker.barrier();
+        self.linear(worker, thread, &layer.gate, Store::Replace, &space.gate);
+        self.linear(worker, thread, &layer.up, Store::Replace, &space.up);
+        worker.barrier();
+        let (gate, up) = (space.gate.read(worker), space.up.read(worker));
+        let cols = space.gate.cols();
+        self.inputs(worker, thread, self.groups, cols, |tokens, rows| {
+            let values = tokens.start * cols..tokens.end * cols;
+            rows.extend_from_slice(&gate[values.clone()]);
+            silu_mul(self.pass.level, rows, &up[values]);
+        });
+        worker.barrier();
+        self.look_for_cancel(worker);
+        self.linear(worker, thread, &layer.down, Store::Add, &space.residual);
+        worker.barrier();
+    }
+
+    fn logits(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace) {
+        let Pass {
+            weights,
+            level,
+            ref output,
+            ..
+        } = *self.pass;
+        let groups: Vec<_> = groups(level, output.len()).collect();
+        self.normed_inputs(worker, thread, &groups, output.start, &weights.output_norm);
+        worker.barrier();
+        let inputs = &self.space.inputs.read(worker)[..groups.len()];
+        let (range, out) = self.space.logits.columns_mut(worker);
+        let rows = weights.output.view().narrow(range);
+        matmul(
+            level,
+            rows,
+            inputs,
+            &mut thread.kernels,
+            Store::Replace,
+            out,
+        );
+    }
+
+    /// Fills this thread's share of the groups: `rows` puts the values of the tokens that it is given
+    /// into an empty vector.
+    fn inputs(
+        &self,
+        worker: &Worker<'_>,
+        thread: &mut ThreadSpace,
+        groups: &[Range<usize>],
+        cols: usize,
+        rows: impl Fn(Range<usize>, &mut Vec<f32>),
+    ) {
+        let (range, inputs) = self.space.inputs.rows_mut(worker);
+        for (index, group) in range.zip(inputs) {
+            let Some(tokens) = groups.get(index) else {
+                break;
+            };
+            thread.rows.clear();
+            rows(tokens.clone(), &mut thread.rows);
+            group.fill(self.pass.level, &thread.rows, cols);
+        }
+    }
+
+    /// The residual stream, normed, as inputs; the groups count from token `first`.
+    fn normed_inputs(
+        &self,
+        worker: &Worker<'_>,
+        thread: &mut ThreadSpace,
+        groups: &[Range<usize>],
+        first: usize,
+        weight: &[f32],
+    ) {
+        let Pass { level, config, .. } = *self.pass;
+        let residual = self.space.residual.read(worker);
+        let cols = weight.len();
+        self.inputs(worker, thread, groups, cols, |tokens, rows| {
+            let residual = &residual[(first + tokens.start) * cols..(first + tokens.end) * cols];
+            rows.resize(residual.len(), 0.0);
+            rms_norm(level, residual, weight, config.norm_epsilon, rows);
+        });
+    }
+
+    /// What attention left in its items, token by token, as inputs.
+    fn gathered_inputs(&self, worker: &Worker<'_>, thread: &mut ThreadSpace) {
+        let attended = self.space.attended.read(worker);
+        let item_values = self.space.attended.cols();
+        let place_values = item_values / self.tiles.tile_tokens;
+        let cols = self.pass.config.query_length();
+        self.inputs(worker, thread, self.groups, cols, |tokens, rows| {
+            for token in tokens {
+                for head in 0..self.tiles.heads {
+                    let (item, place) = self.tiles.find(head, token);
+                    let start = item * item_values + place * place_values;
+                    rows.extend_from_slice(&attended[start..start + place_values]);
+                }
+            }
+        });
+    }
+
+    /// This thread's columns of `out = inputs . matrix + bias`, or of `out += …`.
+    fn linear(
+        &self,
+        worker: &Worker<'_>,
+        thread: &mut ThreadSpace,
+        linear: &Linear,
+        mut store: Store,
+        out: &Shared<f32>,
+    ) {
+        let level = self.pass.level;
+        let inputs = self.space.inputs.read(worker);
+        let (range, mut out) = out.columns_mut(worker);
+        if let Some(bias) = &linear.bias {
+            let bias = &bias[range.clone()];
+            for row in 0..out.rows() {
+                match store {
+                    Store::Replace => out.row(row).copy_from_slice(bias),
+                    Store::Add => add_to(level, out.row(row), bias),
+                }
+            }
+            store = Store::Add;
+        }
+        let rows = linear.matrix.view().narrow(range);
+        matmul(level, rows, inputs, &mut thread.kernels, store, out);
+    }
+
+    /// Rotates this thread's tokens and multiplies them by `scale`.
+    fn rotate(&self, worker: &Worker<'_>, heads: &Shared<f32>, scale: f32) {
+        let Pass { level, config, .. } = *self.pass;
+        let pairs = self.pass.weights.rope.pairs();
+        let angles = self.space.angles.read(worker);
+        let (range, values) = heads.rows_mut(worker);
+        for (token, values) in range.zip(values.chunks_exact_mut(heads.cols())) {
+            let (cos, sin) = angles[token * 2 * pairs..][..2 * pairs].split_at(pairs);
+            rotate(
+                level,
+                config.architecture.pairing,
+                cos,
+                sin,
+                config.head_dim,
+                values,
+            );
+            if scale != 1.0 {
+                values.iter_mut().for_each(|value| *value *= scale);
+            }
+        }
+    }
+
+    /// This thread's share of the attention items.
+    fn attend(&self, worker: &Worker<'_>, thread: &mut ThreadSpace, cache: &LayerCache) {
+        let Pass {
+            level,
+            config,
+            position,
+            ..
+        } = *self.pass;
+        let query = self.space.query.read(worker);
+        let (range, attended) = self.space.attended.rows_mut(worker);
+        let group = config.head_count / config.head_count_kv;
+        let place_values = group * config.head_dim;
+        for (item, out) in range.zip(attended.chunks_exact_mut(self.space.attended.cols())) {
+            let (head, tokens) = self.tiles.item(item);
+            thread.rows.clear();
+            thread.visible.clear();
+            for token in tokens.clone() {
+                let start = token * config.query_length() + head * place_values;
+                thread
+                    .rows
+                    .extend_from_slice(&query[start..start + place_values]);
+                thread
+                    .visible
+                    .extend(std::iter::repeat_n(0..position + token + 1, group));
+            }
+            let positions = position + tokens.end;
+            let attention = Attention {
+                queries: &thread.rows,
+                visible: &thread.visible,
+                keys: cache.keys.head(worker, head, positions),
+                values: cache.values.head(worker, head, positions),
+            };
+            let out = &mut out[..tokens.len() * place_values];
+            attend(level, attention, &mut thread.kernels, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_every_token_of_every_head_once() {
+        for (tokens, tile_tokens, heads) in [(1, 1, 3), (7, 2, 1), (8, 2, 2), (100, 8, 5)] {
+            let tiles = Tiles {
+                tokens,
+                tile_tokens,
+                heads,
+            };
+            let mut seen = 0;
+            for item in 0..tiles.items() {
+                let (head, range) = tiles.item(item);
+                for (place, token) in range.enumerate() {
+                    assert_eq!(tiles.find(head, token), (item, place), "{tiles:?}");
+                    seen += 1;
+                }
+            }
+            assert_eq!(seen, tokens * heads, "{tiles:?}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A model: a file's weights, its tokenizer and the threads that evaluate it.
+
+mod architecture;
+mod config;
+mod forward;
+mod rope;
+mod weights;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gristmill_kernels::Level;
+
+use crate::gguf::Gguf;
+use crate::pool::{MAX_THREADS, Pool};
+use crate::session::{Session, SessionOptions};
+use crate::tokenizer::Tokenizer;
+use crate::{Error, Result};
+
+pub(crate) use config::Config;
+pub(crate) use forward::{Pass, Workspace};
+pub(crate) use weights::Weights;
+
+/// The environment variable that lowers the instruction-set level where the builder does not set it.
+const LEVEL_VARIABLE: &str = "GRISTMILL_LEVEL";
+
+/// A model, ready to make sessions. Clones share everything.
+///
+/// ```
+/// # fn main() -> gristmill::Result<()> {
+/// let model = gristmill::Model::open(concat!(
+///     env!("CARGO_MANIFEST_DIR"),
+///     "/examples/demo-model/demo.gguf"
+/// ))?;
+/// let mut session = model.session()?;
+/// let tokens = model.tokenizer().encode("Once upon a time", Default::default())?;
+/// session.feed(&tokens)?;
+/// assert_eq!(session.logits().len(), model.vocab_size());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Model(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    gguf: Gguf,
+    config: Config,
+    weights: Weights,
+    tokenizer: Tokenizer,
+    level: Level,
+    pool: Pool,
+}
+
+impl Model {
+    /// Opens a GGUF file (or a split set by any of its parts) with the default settings.
+    ///
+    /// The file is mapped, not read: opening takes milliseconds, and weights come into memory as they
+    /// are used. See [`Gguf::open`] about files that change while they are mapped.
+    ///
+    /// # Errors
+    /// As [`ModelBuilder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Model> {
+        Model::builder().open(path)
+    }
+
+    /// Settings, before a file is opened.
+    #[must_use]
+    pub fn builder() -> ModelBuilder {
+        ModelBuilder::default()
+    }
+
+    /// A session with the default settings.
+    ///
+    /// # Errors
+    /// As [`Model::session_with`].
+    pub fn session(&self) -> Result<Session> {
+        self.session_with(&SessionOptions::default())
+    }
+
+    /// A session: a KV cache, and the position in it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a context that is empty or beyond all memory.
+    pub fn session_with(&self, options: &SessionOptions) -> Result<Session> {
+        Session::new(self.clone(), options)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn gguf(&self) -> &Gguf {
+        &self.0.gguf
+    }
+
+    /// `general.architecture` of the file.
+    #[must_use]
+    pub fn architecture(&self) -> &'static str {
+        self.0.config.architecture.name
+    }
+
+    /// The architectures that this version runs.
+    pub fn supported_architectures() -> impl Iterator<Item = &'static str> {
+        architecture::Architecture::names()
+    }
+
+    /// Text to token ids and back.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+
+    /// Number of token ids, and of logits.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.0.weights.output.rows()
+    }
+
+    /// Positions that the model was trained for.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        self.0.config.context_length
+    }
+
+    /// The instruction-set level in use.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.0.level
+    }
+
+    /// The number of threads in use.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.0.pool.threads()
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.0.weights
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+}
+
+/// Settings of a [`Model`].
+///
+/// ```
+/// # fn main() -> gristmill::Result<()> {
+/// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/demo.gguf");
+/// let model = gristmill::Model::builder().threads(2).open(path)?;
+/// assert_eq!(model.threads(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ModelBuilder {
+    threads: Option<usize>,
+    level: Option<Level>,
+}
+
+impl ModelBuilder {
+    /// Threads of a forward pass. Default: the processors that this process may use.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// The instruction-set level. Default: the environment variable `GRISTMILL_LEVEL`, else the
+    /// highest of this machine.
+    #[must_use]
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// Opens a GGUF file, or a split set by any of its parts.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read; [`Error::Malformed`], [`Error::Limit`] if it is damaged;
+    /// [`Error::Unsupported`] if this version cannot run it; [`Error::Argument`] for a setting out
+    /// of range.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Model> {
+        self.load(Gguf::open(path)?)
+    }
+
+    /// Makes a model of a file that is open already, or in memory (see [`Gguf::from_bytes`]).
+    ///
+    /// # Errors
+    /// As [`ModelBuilder::open`].
+    pub fn load(self, gguf: Gguf) -> Result<Model> {
+        let level = self.chosen_level()?;
+        let pool = Pool::new(self.thread_count()?)?;
+        let config = Config::read(&gguf)?;
+        let weights = Weights::bind(&gguf, &config)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let rows = weights.token_embedding.rows();
+        if let Some(vocab) = tokenizer.vocab_size().filter(|&vocab| vocab != rows) {
+            return Err(Error::Malformed {
+                place: gguf.place_of_tensor("token_embd.weight"),
+                expected: format!("a row for each of the tokenizer's {vocab} tokens"),
+                found: format!("{rows} rows"),
+            });
+        }
+        Ok(Model(Arc::new(Inner {
+            gguf,
+            config,
+            weights,
+            tokenizer,
+            level,
+            pool,
+        })))
+    }
+
+    fn chosen_level(&self) -> Result<Level> {
+        if let Some(level) = self.level {
+            return Ok(level);
+        }
+        let Ok(name) = std::env::var(LEVEL_VARIABLE) else {
+            return Ok(Level::detect());
+        };
+        name.parse()
+            .map_err(|error: gristmill_kernels::UnknownLevel| Error::Argument {
+                name: LEVEL_VARIABLE,
+                expected: format!("one of {}", error.available),
+                found: error.name,
+            })
+    }
+
+    fn thread_count(&self) -> Result<usize> {
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or_else(|| available().min(MAX_THREADS));
+        if (1..=MAX_THREADS).contains(&threads) {
+            return Ok(threads);
+        }
+        Err(Error::Argument {
+            name: "threads",
+            expected: format!("a number from 1 to {MAX_THREADS}"),
+            found: threads.to_string(),
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! A session: what a model has read so far, and what it expects next.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::cache::{CacheType, KvCache};
+use crate::cancel::CancelToken;
+use crate::model::{Model, Pass, Workspace};
+use crate::{Error, Result};
+
+/// Positions of a session where nothing else is asked for, if the model was trained for so many.
+const DEFAULT_CONTEXT: usize = 4096;
+/// Tokens of a prompt that are evaluated at a time: enough that unpacking weights costs little.
+const PROMPT_CHUNK: usize = 512;
+/// The same where the logits of every token are kept.
+const LOGITS_CHUNK: usize = 32;
+
+/// Settings of a [`Session`].
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    context_length: Option<usize>,
+    cache_type: CacheType,
+}
+
+impl SessionOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Positions of the KV cache. Default: what the model was trained for, but at most 4096.
+    #[must_use]
+    pub fn context_length(mut self, positions: usize) -> Self {
+        self.context_length = Some(positions);
+        self
+    }
+
+    /// How the KV cache stores values. Default: [`CacheType::F16`].
+    #[must_use]
+    pub fn cache_type(mut self, cache_type: CacheType) -> Self {
+        self.cache_type = cache_type;
+        self
+    }
+}
+
+/// How [`Session::feed_with`] reports and stops.
+#[derive(Clone, Copy, Default)]
+pub struct FeedControl<'a> {
+    cancel: Option<&'a CancelToken>,
+    progress: Option<&'a dyn Fn(usize, usize)>,
+}
+
+impl<'a> FeedControl<'a> {
+    /// Neither.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops the evaluation when `token` is cancelled.
+    #[must_use]
+    pub fn cancel(mut self, token: &'a CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+
+    /// Called after each chunk with the number of tokens evaluated, and of all.
+    #[must_use]
+    pub fn progress(mut self, report: &'a dyn Fn(usize, usize)) -> Self {
+        self.progress = Some(report);
+        self
+    }
+}
+
+impl fmt::Debug for FeedControl<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeedControl")
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A sequence of tokens that a model has evaluated: the KV cache of their positions, and the logits
+/// of the last one.
+#[derive(Debug)]
+pub struct Session {
+    model: Model,
+    cache: KvCache,
+    workspace: Workspace,
+    position: usize,
+    logits: Vec<f32>,
+}
+
+impl Session {
+    pub(crate) fn new(model: Model, options: &SessionOptions) -> Result<Session> {
+        let config = model.config();
+        let default = config.context_length.min(DEFAULT_CONTEXT);
+        let positions = options.context_length.unwrap_or(default);
+        if positions == 0 {
+            return Err(Error::Argument {
+                name: "context_length",
+                expected: "at least 1".to_owned(),
+                found: "0".to_owned(),
+            });
+        }
+        let cache = KvCache::new(
+            model.pool(),
+            options.cache_type,
+            config.block_count,
+            config.head_count_kv,
+            positions,
+            config.head_dim,
+        )?;
+        let workspace = Workspace::new(model.pool());
+        Ok(Session {
+            model,
+            cache,
+            workspace,
+            position: 0,
+            logits: Vec::new(),
+        })
+    }
+
+    /// Evaluates `tokens` at the next positions. Afterwards [`Session::logits`] are those of the last
+    /// one. Nothing happens where there are none.
+    ///
+    /// # Errors
+    /// [`Error::ContextFull`] if they do not all fit, and [`Error::Argument`] for an id beyond the
+    /// vocabulary; nothing is evaluated then.
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        self.feed_with(tokens, &FeedControl::new())
+    }
+
+    /// As [`Session::feed`], with progress and cancellation.
+    ///
+    /// # Errors
+    /// As [`Session::feed`]; [`Error::Cancelled`] within the time of one layer. Then the session
+    /// stands behind the last whole chunk, and has no logits.
+    pub fn feed_with(&mut self, tokens: &[u32], control: &FeedControl<'_>) -> Result<()> {
+        self.check(tokens)?;
+        let mut done = 0;
+        for chunk in tokens.chunks(PROMPT_CHUNK) {
+            let is_last = done + chunk.len() == tokens.len();
+            let output = if is_last {
+                chunk.len() - 1..chunk.len()
+            } else {
+                0..0
+            };
+            self.evaluate(chunk, output, control.cancel)?;
+            done += chunk.len();
+            if let Some(report) = control.progress {
+                report(done, tokens.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Session::feed`], and gives the logits of every token: `each` is called with the token's
+    /// place in `tokens` and its logits, `[vocab_size]`.
+    ///
+    /// # Errors
+    /// As [`Session::feed`].
+    pub fn feed_each(&mut self, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) -> Result<()> {
+        self.check(tokens)?;
+        let vocab = self.model.vocab_size();
+        for (index, chunk) in tokens.chunks(LOGITS_CHUNK).enumerate() {
+            self.evaluate(chunk, 0..chunk.len(), None)?;
+            for (place, logits) in self.logits.chunks_exact(vocab).enumerate() {
+                each(index * LOGITS_CHUNK + place, logits);
+            }
+            self.logits.drain(..self.logits.len() - vocab);
+        }
+        Ok(())
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<()> {
+        let vocab = self.model.vocab_size();
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+            return Err(Error::Argument {
+                name: "tokens",
+                expected: format!("ids below {vocab}"),
+                found: token.to_string(),
+            });
+        }
+        let needed = self.position.saturating_add(tokens.len());
+        if needed > self.context_length() {
+            return Err(Error::ContextFull {
+                capacity: self.context_length(),
+                needed,
+            });
+        }
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        tokens: &[u32],
+        output: Range<usize>,
+        cancel: Option<&CancelToken>,
+    ) -> Result<()> {
+        let pass = Pass {
+            config: self.model.config(),
+            weights: self.model.weights(),
+            level: self.model.level(),
+            cache: &self.cache,
+            tokens,
+            position: self.position,
+            output,
+            cancel,
+        };
+        self.workspace.logits.give(std::mem::take(&mut self.logits));
+        if !pass.run(self.model.pool(), &mut self.workspace) {
+            return Err(Error::Cancelled);
+        }
+        self.logits = self.workspace.logits.take();
+        self.position += tokens.len();
+        Ok(())
+    }
+
+    /// The logits of the token fed last, `[vocab_size]`; empty where none was.
+    #[must_use]
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Number of tokens evaluated.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Positions that fit.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        self.cache.capacity()
+    }
+
+    /// Forgets the tokens from `position` on. The session has no logits then, until it is fed.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if `position` is beyond [`Session::position`].
+    pub fn truncate(&mut self, position: usize) -> Result<()> {
+        if position > self.position {
+            return Err(Error::Argument {
+                name: "position",
+                expected: format!("at most {}", self.position),
+                found: position.to_string(),
+            });
+        }
+        self.position = position;
+        self.logits.clear();
+        Ok(())
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.position = 0;
+        self.logits.clear();
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+}
