@@ -280,6 +280,7 @@ impl<T> Shared<T> {
     ///
     /// # Panics
     /// If a thread reads the buffer in the same phase, or it is written twice.
+    #[expect(clippy::mut_from_ref, reason = "the claim keeps the parts apart")]
     pub(crate) fn rows_mut<'a>(&'a self, worker: &'a Worker<'_>) -> (Range<usize>, &'a mut [T]) {
         self.claim(worker, Split::Rows);
         let rows = worker.share(self.rows, 1);
