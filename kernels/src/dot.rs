@@ -73,13 +73,11 @@ impl Rows<'_> {
     }
 }
 
-/// Asks for the cache lines that lie [`PREFETCH`] behind `block`.
+/// Asks for the cache lines that lie [`PREFETCH`] behind `bytes`.
 #[inline(always)]
-fn prefetch<S: Simd, T>(simd: S, block: &T) {
-    let ahead = std::ptr::from_ref(block)
-        .cast::<u8>()
-        .wrapping_add(PREFETCH);
-    for line in 0..size_of::<T>().div_ceil(64) {
+fn prefetch<S: Simd>(simd: S, bytes: &[u8]) {
+    let ahead = bytes.as_ptr().wrapping_add(PREFETCH);
+    for line in 0..bytes.len().div_ceil(64) {
         simd.prefetch(ahead.wrapping_add(64 * line));
     }
 }
@@ -94,22 +92,32 @@ impl<F: QuantFormat> Kernel for QuantRows<'_, F> {
         let rows = &mut self.0;
         let cols = rows.input.cols();
         let input = UnitInputs::new::<F>(rows.input);
+        let whole_bytes = cols / UNIT * size_of::<F::Unit>();
         for row in 0..rows.weights.rows() {
             let bytes = rows.weights.row(row);
-            let (units, rest) = bytes.split_at(cols / UNIT * size_of::<F::Unit>());
+            let (units, rest) = bytes.split_at(whole_bytes);
             let units: &[F::Unit] = bytemuck::cast_slice(units);
             let mut sums = UnitSums {
                 sum: simd.splat(0.0),
                 subtract: simd.splat(0.0),
             };
             for (index, unit) in units.iter().enumerate() {
-                prefetch(simd, unit);
+                prefetch(simd, bytemuck::bytes_of(unit));
                 sums = sums.add::<S, F>(simd, unit, &input, index, UNIT);
             }
             if !rest.is_empty() {
-                let mut unit = F::Unit::zeroed();
-                bytemuck::bytes_of_mut(&mut unit)[..rest.len()].copy_from_slice(rest);
-                sums = sums.add::<S, F>(simd, &unit, &input, units.len(), cols % UNIT);
+                prefetch(simd, rest);
+                // The blocks of the next row fill the unit; a copy is needed at the end of the matrix.
+                let mut copy = F::Unit::zeroed();
+                let tail = rows.weights.tail(row, whole_bytes);
+                let unit = match tail.get(..size_of::<F::Unit>()) {
+                    Some(unit) => bytemuck::from_bytes(unit),
+                    None => {
+                        bytemuck::bytes_of_mut(&mut copy)[..rest.len()].copy_from_slice(rest);
+                        &copy
+                    }
+                };
+                sums = sums.add::<S, F>(simd, unit, &input, units.len(), cols % UNIT);
             }
             rows.put(row, sums.total::<S, F>(simd));
         }
@@ -184,13 +192,20 @@ impl<V: Copy> UnitSums<V> {
             mut sum,
             mut subtract,
         } = self;
-        let scales = F::scales(simd, unit);
+        // What is behind the row belongs to another one: an infinite scale there must not count.
+        let mut scales = F::scales(simd, unit);
+        if cols < UNIT {
+            scales = simd.keep(scales, cols / F::SUB);
+        }
         if F::HAS_MINS || offset::<S, F>() != 0 {
-            let mins = if F::HAS_MINS {
+            let mut mins = if F::HAS_MINS {
                 F::mins(simd, unit)
             } else {
                 scales
             };
+            if cols < UNIT {
+                mins = simd.keep(mins, cols / F::SUB);
+            }
             let scaled_sums = load_sub_blocks(simd, input.scaled_sums, index, F::SUB);
             subtract = simd.mul_add(mins, scaled_sums, subtract);
         }
@@ -241,7 +256,7 @@ impl<F: FloatFormat> Kernel for FloatRows<'_, F> {
             let (fours, singles) = chunks.as_chunks::<4>();
             let (input_fours, input_rest) = inputs.split_at(4 * fours.len());
             for (chunks, inputs) in fours.iter().zip(input_fours.as_chunks::<4>().0) {
-                prefetch(simd, chunks);
+                prefetch(simd, bytemuck::bytes_of(chunks));
                 for i in 0..4 {
                     let weights = F::floats(simd, &chunks[i]);
                     sums[i] = simd.mul_add(weights, simd.load(&inputs[i]), sums[i]);

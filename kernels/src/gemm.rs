@@ -148,9 +148,9 @@ impl FormatVisitor for Multiply<'_, '_> {
     }
 }
 
-/// The rows of a panel; behind the last row of the matrix it is repeated, and not stored.
-pub(crate) fn panel_row<'a>(weights: &Matrix<'a>, first: usize, row: usize) -> &'a [u8] {
-    weights.row((first + row).min(weights.rows() - 1))
+/// A row of a panel; behind the last row of the matrix it is repeated, and not stored.
+pub(crate) fn panel_row(weights: &Matrix<'_>, row: usize) -> usize {
+    row.min(weights.rows() - 1)
 }
 
 struct QuantProduct<'a, 'o, F>(Multiply<'a, 'o>, PhantomData<F>);
@@ -181,8 +181,7 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
         let panel_rows = LANES * S::TILE_VECTORS;
         for first in (0..weights.rows()).step_by(panel_rows) {
             for vector in 0..S::TILE_VECTORS {
-                let row = |row| panel_row(&weights, first + LANES * vector, row);
-                unpack_quants::<S, F>(simd, std::array::from_fn(row), vector, panel);
+                unpack_quants::<S, F>(simd, &weights, first + LANES * vector, vector, panel);
             }
             let (mut token, mut at) = (0, 0);
             for group in inputs {
@@ -227,24 +226,31 @@ const fn block_lines<S: Simd, F: QuantFormat>() -> usize {
     BLOCK / F::SUB * sub_block_lines::<S, F>()
 }
 
-/// Unpacks 16 rows into vector `vector` of the panel.
+/// Unpacks 16 rows, from `first` on, into vector `vector` of the panel.
 #[inline(always)]
 fn unpack_quants<S: Simd, F: QuantFormat>(
     simd: S,
-    rows: [&[u8]; LANES],
+    weights: &Matrix<'_>,
+    first: usize,
     vector: usize,
     panel: &mut [Line],
 ) {
     let unit_bytes = size_of::<F::Unit>();
     let unit_lines = UNIT / F::SUB * sub_block_lines::<S, F>();
     for (unit, lines) in panel.chunks_exact_mut(unit_lines).enumerate() {
-        let bytes = rows.map(|row| &row[unit * unit_bytes..]);
-        if bytes[0].len() >= unit_bytes {
-            let units = bytes.map(|bytes| bytemuck::from_bytes(&bytes[..unit_bytes]));
+        let rows: [&[u8]; LANES] = std::array::from_fn(|row| {
+            weights.tail(panel_row(weights, first + row), unit * unit_bytes)
+        });
+        let [.., last] = rows;
+        if last.len() >= unit_bytes {
+            // Behind the end of a row lies the next one: its blocks end up behind the last block of
+            // the panel, which no tile reads.
+            let units = rows.map(|bytes| bytemuck::from_bytes(&bytes[..unit_bytes]));
             unpack_unit::<S, F>(simd, units, vector, lines);
         } else {
             let mut copies = [F::Unit::zeroed(); LANES];
-            for (copy, bytes) in copies.iter_mut().zip(bytes) {
+            for (copy, bytes) in copies.iter_mut().zip(rows) {
+                let bytes = &bytes[..unit_bytes.min(bytes.len())];
                 bytemuck::bytes_of_mut(copy)[..bytes.len()].copy_from_slice(bytes);
             }
             unpack_unit::<S, F>(simd, copies.each_ref(), vector, lines);
@@ -446,7 +452,7 @@ impl<F: FloatFormat> Kernel for FloatProduct<'_, '_, F> {
         );
         for first in (0..weights.rows()).step_by(LANES * S::TILE_VECTORS) {
             for vector in 0..S::TILE_VECTORS {
-                let row = |row| panel_row(&weights, first + LANES * vector, row);
+                let row = |row| weights.row(panel_row(&weights, first + LANES * vector + row));
                 unpack_floats::<S, F>(simd, std::array::from_fn(row), vector, panel);
             }
             let mut token = 0;

@@ -107,6 +107,65 @@ fn a_part_of_the_rows_gives_the_same_values() {
     }
 }
 
+/// The kernels read whole units of 256 values, which reach into the next row.
+#[test]
+fn an_infinite_scale_stays_in_its_row() {
+    let (rows, cols) = (20, 32 * 3);
+    let inputs = Random(2).floats(3 * cols);
+    for level in levels() {
+        for &format in Format::ALL {
+            if format.block_elements() != 32 {
+                continue;
+            }
+            let matrix = NaiveMatrix::random(format, rows, cols);
+            let mut bytes = matrix.view().bytes().to_vec();
+            let row_bytes = bytes.len() / rows;
+            for block in bytes[row_bytes..2 * row_bytes].chunks_mut(format.block_bytes()) {
+                block[..4].copy_from_slice(&[0x00, 0x7c, 0x00, 0x7c]);
+            }
+            let spoiled = Matrix::new(format, rows, cols, &bytes).expect("as many bytes as before");
+            for tokens in [1, 3] {
+                let inputs = &inputs[..tokens * cols];
+                let (good, bad) = (
+                    product(level, matrix.view(), inputs),
+                    product(level, spoiled, inputs),
+                );
+                for (index, (good, bad)) in good.into_iter().zip(bad).enumerate() {
+                    let finite = index % rows != 1;
+                    assert_eq!(
+                        bad.is_finite(),
+                        finite,
+                        "{} {level}: element {index}",
+                        format.name()
+                    );
+                    assert!(
+                        !finite || good == bad,
+                        "{} {level}: element {index}",
+                        format.name()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// `inputs` times a matrix, in one group.
+fn product(level: Level, matrix: Matrix<'_>, inputs: &[f32]) -> Vec<f32> {
+    let mut group = InputGroup::new();
+    group.fill(level, inputs, matrix.cols());
+    let mut out = vec![0.0; inputs.len() / matrix.cols() * matrix.rows()];
+    let columns = ColumnsMut::new(&mut out, matrix.rows());
+    matmul(
+        level,
+        matrix,
+        &[group],
+        &mut Scratch::new(),
+        Store::Replace,
+        columns,
+    );
+    out
+}
+
 #[test]
 fn a_matrix_that_does_not_fit_its_bytes_is_refused() {
     assert!(Matrix::new(Format::Q4_0, 2, 32, &[0; 36]).is_some());

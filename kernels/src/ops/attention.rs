@@ -160,7 +160,7 @@ impl<F: FloatFormat> Kernel for AttendFloats<'_, '_, F> {
             let keys = attention.keys.narrow(block.clone());
             for first in (0..keys.rows()).step_by(width) {
                 for vector in 0..S::TILE_VECTORS {
-                    let row = |row| panel_row(&keys, first + LANES * vector, row);
+                    let row = |row| keys.row(panel_row(&keys, first + LANES * vector + row));
                     unpack_floats::<S, F>(simd, std::array::from_fn(row), vector, panel);
                 }
                 let panel = &panel[..];

@@ -258,6 +258,18 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn keep(self, floats: Floats, lanes: usize) -> Floats {
+        intrinsics! {
+            let lanes = _mm256_set1_epi32(lanes as i32);
+            let first = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let indices = [first, _mm256_add_epi32(first, _mm256_set1_epi32(8))];
+            let kept = both!(half in indices => {
+                _mm256_castsi256_ps(_mm256_cmpgt_epi32(lanes, half))
+            });
+            both!(_mm256_and_ps(floats, kept))
+        }
+    }
+    #[inline(always)]
     fn add(self, a: Floats, b: Floats) -> Floats {
         intrinsics! { both!(_mm256_add_ps(a, b)) }
     }

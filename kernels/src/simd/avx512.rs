@@ -169,6 +169,10 @@ impl Simd for Avx512 {
         intrinsics! { _mm512_storeu_ps(to.as_mut_ptr(), floats) }
     }
     #[inline(always)]
+    fn keep(self, floats: __m512, lanes: usize) -> __m512 {
+        intrinsics! { _mm512_maskz_mov_ps(((1_u32 << lanes) - 1) as u16, floats) }
+    }
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         intrinsics! { _mm512_add_ps(a, b) }
     }

@@ -175,6 +175,8 @@ pub(crate) trait Simd: Copy {
     /// Lanes 0..8; the others are zero.
     fn load_half(self, from: &[f32; 8]) -> Self::Floats;
     fn store(self, floats: Self::Floats, to: &mut [f32; 16]);
+    /// The first `lanes` lanes; the others become zero.
+    fn keep(self, floats: Self::Floats, lanes: usize) -> Self::Floats;
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;

@@ -142,6 +142,10 @@ impl Simd for Scalar {
         *to = floats;
     }
     #[inline(always)]
+    fn keep(self, floats: Floats, lanes: usize) -> Floats {
+        from_fn(|lane| if lane < lanes { floats[lane] } else { 0.0 })
+    }
+    #[inline(always)]
     fn add(self, a: Floats, b: Floats) -> Floats {
         from_fn(|lane| a[lane] + b[lane])
     }
