@@ -1,9 +1,11 @@
 //! Shows what is in a GGUF file: its metadata, its tensors, and the space that each type takes.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -60,7 +62,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
-    let report = Report::of(&Gguf::open(model_path(options)?)?, options);
+    let named = options.file.as_deref().or(options.model.as_deref());
+    let report = Report::of(&Gguf::open(common::model_path(named)?)?, options);
     let text = if options.json {
         serde_json::to_string_pretty(&report)? + "\n"
     } else {
@@ -71,20 +74,6 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
-}
-
-fn model_path(options: &Options) -> Result<PathBuf, String> {
-    if let Some(path) = options.file.as_ref().or(options.model.as_ref()) {
-        return Ok(path.clone());
-    }
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/demo.gguf");
-    if demo.is_file() {
-        return Ok(demo);
-    }
-    Err(format!(
-        "the demo model {} is not there; name a GGUF file",
-        demo.display()
-    ))
 }
 
 /// Everything that is shown, in either form.

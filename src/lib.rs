@@ -3,6 +3,7 @@
 mod cache;
 mod cancel;
 mod error;
+mod generate;
 pub mod gguf;
 mod model;
 mod pool;
@@ -15,6 +16,7 @@ pub mod tokenizer;
 pub use cache::CacheType;
 pub use cancel::CancelToken;
 pub use error::{Error, Result};
+pub use generate::{Completion, FinishReason, GenerateOptions, Generation, Piece, Timings};
 pub use gristmill_kernels::Level;
 pub use model::{Model, ModelBuilder};
 pub use sample::{Sampler, SamplingOptions};

@@ -90,6 +90,8 @@ pub struct Session {
     workspace: Workspace,
     position: usize,
     logits: Vec<f32>,
+    /// A token that was generated and not evaluated yet: it comes before the next prompt.
+    unevaluated: Option<u32>,
 }
 
 impl Session {
@@ -119,6 +121,7 @@ impl Session {
             workspace,
             position: 0,
             logits: Vec::new(),
+            unevaluated: None,
         })
     }
 
@@ -174,7 +177,7 @@ impl Session {
         Ok(())
     }
 
-    fn check(&self, tokens: &[u32]) -> Result<()> {
+    pub(crate) fn check(&self, tokens: &[u32]) -> Result<()> {
         let vocab = self.model.vocab_size();
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
             return Err(Error::Argument {
@@ -215,6 +218,7 @@ impl Session {
         }
         self.logits = self.workspace.logits.take();
         self.position += tokens.len();
+        self.unevaluated = None;
         Ok(())
     }
 
@@ -250,6 +254,7 @@ impl Session {
         }
         self.position = position;
         self.logits.clear();
+        self.unevaluated = None;
         Ok(())
     }
 
@@ -257,6 +262,15 @@ impl Session {
     pub fn clear(&mut self) {
         self.position = 0;
         self.logits.clear();
+        self.unevaluated = None;
+    }
+
+    pub(crate) fn unevaluated(&self) -> Option<u32> {
+        self.unevaluated
+    }
+
+    pub(crate) fn set_unevaluated(&mut self, token: u32) {
+        self.unevaluated = Some(token);
     }
 
     /// The model.

@@ -2,30 +2,15 @@
 
 mod common;
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use common::gguf_writer::{GgufWriter, Kv};
 use common::spec::Spec;
 use serde_json::Value;
 
-/// The program, which `cargo test` builds beside the tests; building this test alone does not.
-fn program() -> Option<PathBuf> {
-    let tests = std::env::current_exe().unwrap();
-    let profile = tests.parent()?.parent()?;
-    let path = profile
-        .join("examples")
-        .join(format!("inspect{}", std::env::consts::EXE_SUFFIX));
-    if !path.is_file() {
-        println!("skipped: {} is not built", path.display());
-        return None;
-    }
-    Some(path)
-}
-
 /// Runs the program with a file of the given contents and more arguments.
 fn inspect(file: &[u8], arguments: &[&str]) -> Option<Output> {
-    let program = program()?;
+    let program = common::example("inspect")?;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     std::fs::write(&path, file).unwrap();

@@ -1,0 +1,358 @@
+//! From a prompt to text: the loop of evaluating, choosing a token and decoding it.
+
+mod options;
+mod stop;
+mod timings;
+
+use std::iter::FusedIterator;
+use std::time::Instant;
+
+use crate::tokenizer::{EncodeOptions, StreamDecoder, Tokenizer};
+use crate::{Error, FeedControl, Model, Result, Sampler, Session, SessionOptions};
+
+use stop::StopMatcher;
+
+pub use options::GenerateOptions;
+pub use timings::Timings;
+
+/// Text that became complete, and the tokens it came with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Piece {
+    /// The text: whole characters, often a word. Only the last piece's can be empty.
+    pub text: String,
+    /// The tokens chosen since the piece before. A part of their text may come with the next piece:
+    /// an incomplete character, or what may become a stop string.
+    pub tokens: Vec<u32>,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FinishReason {
+    /// The model ended the text with this token, which belongs to no piece.
+    EndOfGeneration(u32),
+    /// [`GenerateOptions::max_tokens`] tokens were generated.
+    MaxTokens,
+    /// The text came to a stop string; this is its index, in the order they were added.
+    StopString(usize),
+    /// The session has no position left.
+    ContextFull,
+    /// The token of [`GenerateOptions::cancel`] was cancelled.
+    Cancelled,
+    /// By the error that the iterator gave.
+    Failed,
+}
+
+/// A finished generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Completion {
+    /// The text that follows the prompt.
+    pub text: String,
+    /// The tokens that were chosen, also those of a stop string.
+    pub tokens: Vec<u32>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+impl Model {
+    /// Continues a prompt, and gives the whole text at once.
+    ///
+    /// The session made for it is as large as the prompt and
+    /// [`max_tokens`](GenerateOptions::max_tokens) need, up to [`Model::context_length`].
+    ///
+    /// ```
+    /// # fn main() -> gristmill::Result<()> {
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/demo.gguf");
+    /// use gristmill::{GenerateOptions, Model};
+    ///
+    /// let model = Model::open(path)?;
+    /// let story = model.generate("Once upon a time", &GenerateOptions::new().max_tokens(20))?;
+    /// println!("{} [{:?}]", story.text, story.finish_reason);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::generate`] and its iterator.
+    pub fn generate(&self, prompt: &str, options: &GenerateOptions) -> Result<Completion> {
+        let prompt = encode(self.tokenizer(), prompt, options, true)?;
+        let positions = prompt.len().saturating_add(options.max_tokens);
+        let positions = positions.min(self.context_length()).max(1);
+        let mut session = self.session_with(&SessionOptions::new().context_length(positions))?;
+        session.generate_from(&prompt, options)?.finish()
+    }
+}
+
+impl Session {
+    /// Continues a prompt, as an iterator over pieces of the text.
+    ///
+    /// What the session has read and generated before comes before the prompt, which may be empty
+    /// then. The prompt is evaluated by the first call of `next`, and each token only when the next
+    /// one is asked for: whoever drops the iterator stops the work, and can go on with the session.
+    ///
+    /// ```
+    /// # fn main() -> gristmill::Result<()> {
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/demo.gguf");
+    /// # let model = gristmill::Model::open(path)?;
+    /// use gristmill::GenerateOptions;
+    ///
+    /// let mut session = model.session()?;
+    /// for piece in session.generate("Once upon a time", &GenerateOptions::new().max_tokens(20))? {
+    ///     print!("{}", piece?.text);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for an option out of range or an empty prompt with nothing before it,
+    /// [`Error::ContextFull`] if the prompt does not fit, and the errors of [`Tokenizer::encode`].
+    pub fn generate(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'_>> {
+        let is_start = self.position() == 0 && self.unevaluated().is_none();
+        let prompt = encode(self.model().tokenizer(), prompt, options, is_start)?;
+        self.generate_from(&prompt, options)
+    }
+
+    /// As [`Session::generate`], from a prompt in tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::generate`]; [`Error::Argument`] for an id beyond the vocabulary.
+    pub fn generate_from(
+        &mut self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+    ) -> Result<Generation<'_>> {
+        let prompt: Vec<u32> = self
+            .unevaluated()
+            .into_iter()
+            .chain(prompt.iter().copied())
+            .collect();
+        if prompt.is_empty() && self.logits().is_empty() {
+            return Err(Error::Argument {
+                name: "prompt",
+                expected: "a text, since nothing comes before it".into(),
+                found: "an empty one".into(),
+            });
+        }
+        self.check(&prompt)?;
+        let timings = Timings {
+            prompt_tokens: prompt.len(),
+            ..Timings::default()
+        };
+        Ok(Generation {
+            sampler: Sampler::new(&options.sampling)?,
+            decoder: StreamDecoder::new(self.model().tokenizer(), false),
+            stops: StopMatcher::new(&options.stops)?,
+            options: options.clone(),
+            session: self,
+            prompt: Some(prompt),
+            piece: Piece::default(),
+            allowed_logits: Vec::new(),
+            finish_reason: None,
+            timings,
+        })
+    }
+}
+
+fn encode(
+    tokenizer: &Tokenizer,
+    prompt: &str,
+    options: &GenerateOptions,
+    is_start: bool,
+) -> Result<Vec<u32>> {
+    let add_special = options.add_special && is_start;
+    let options = EncodeOptions {
+        add_special,
+        parse_special: options.parse_special,
+    };
+    let mut tokens = tokenizer.encode(prompt, options)?;
+    if add_special && tokenizer.adds_eos() {
+        // The text is to go on.
+        tokens.pop();
+    }
+    Ok(tokens)
+}
+
+/// The pieces of a text as [`Session::generate`] generates them.
+#[derive(Debug)]
+pub struct Generation<'session> {
+    session: &'session mut Session,
+    options: GenerateOptions,
+    sampler: Sampler,
+    decoder: StreamDecoder,
+    stops: StopMatcher,
+    /// `None` once it is evaluated.
+    prompt: Option<Vec<u32>>,
+    /// The next piece, as far as it has come.
+    piece: Piece,
+    /// A copy of the logits without those of tokens that must not be chosen.
+    allowed_logits: Vec<f32>,
+    finish_reason: Option<FinishReason>,
+    timings: Timings,
+}
+
+impl Generation<'_> {
+    /// Why it ended; `None` before the last piece.
+    #[must_use]
+    pub fn finish_reason(&self) -> Option<FinishReason> {
+        self.finish_reason
+    }
+
+    /// How long it took so far.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// Generates what is left, and gives it as one.
+    ///
+    /// # Errors
+    ///
+    /// The first error that the iterator gives.
+    pub fn finish(mut self) -> Result<Completion> {
+        let mut text = String::new();
+        let mut tokens = Vec::new();
+        for piece in &mut self {
+            let piece = piece?;
+            text.push_str(&piece.text);
+            tokens.extend(piece.tokens);
+        }
+        let finish_reason = self.finish_reason.unwrap_or(FinishReason::Failed);
+        Ok(Completion {
+            text,
+            tokens,
+            finish_reason,
+            timings: self.timings,
+        })
+    }
+
+    /// Evaluates what is not evaluated yet and chooses one token.
+    fn step(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let is_prompt = self.prompt.is_some();
+        let result = self.evaluate().and_then(|()| self.choose());
+        let timings = &mut self.timings;
+        let duration = if is_prompt {
+            &mut timings.prompt_duration
+        } else {
+            &mut timings.generation_duration
+        };
+        *duration += start.elapsed();
+        match result {
+            Err(Error::Cancelled) => {
+                self.end(FinishReason::Cancelled);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn evaluate(&mut self) -> Result<()> {
+        if self.options.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let mut control = FeedControl::new().cancel(&self.options.cancel);
+        if let Some(prompt) = &self.prompt {
+            if let Some(report) = &self.options.progress {
+                control = control.progress(&**report);
+            }
+            self.session.feed_with(prompt, &control)?;
+            self.prompt = None;
+        } else if let Some(token) = self.session.unevaluated() {
+            self.session.feed_with(&[token], &control)?;
+            self.timings.evaluated_tokens += 1;
+        }
+        Ok(())
+    }
+
+    /// Chooses a token, and decides whether it was the last one.
+    fn choose(&mut self) -> Result<()> {
+        let max_tokens = self.options.max_tokens;
+        if self.timings.generated_tokens < max_tokens {
+            let token = self.sample();
+            if self.ends_text(token) {
+                self.end(FinishReason::EndOfGeneration(token));
+            } else {
+                self.take(token)?;
+            }
+        }
+        if self.finish_reason.is_some() {
+            return Ok(());
+        }
+        if self.timings.generated_tokens >= max_tokens {
+            self.end(FinishReason::MaxTokens);
+        } else if self.session.position() == self.session.context_length() {
+            self.end(FinishReason::ContextFull);
+        }
+        Ok(())
+    }
+
+    fn ends_text(&self, token: u32) -> bool {
+        let tokenizer = self.session.model().tokenizer();
+        !self.options.ignore_end_of_generation && tokenizer.is_end_of_generation(token)
+    }
+
+    fn sample(&mut self) -> u32 {
+        let tokenizer = self.session.model().tokenizer();
+        let logits = self.session.logits();
+        // Some files have more rows than tokens, for the sake of a round number.
+        let tokens = tokenizer
+            .vocab_size()
+            .unwrap_or(logits.len())
+            .min(logits.len());
+        let logits = &logits[..tokens];
+        if !self.options.ignore_end_of_generation {
+            return self.sampler.sample(logits);
+        }
+        self.allowed_logits.clear();
+        self.allowed_logits.extend_from_slice(logits);
+        for &id in tokenizer.end_of_generation() {
+            if let Some(logit) = self.allowed_logits.get_mut(id as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        self.sampler.sample(&self.allowed_logits)
+    }
+
+    fn take(&mut self, token: u32) -> Result<()> {
+        let text = self.decoder.push(token)?;
+        let stop = self.stops.push(text, &mut self.piece.text);
+        self.finish_reason = stop.map(FinishReason::StopString);
+        self.piece.tokens.push(token);
+        self.timings.generated_tokens += 1;
+        self.session.set_unevaluated(token);
+        Ok(())
+    }
+
+    /// Ends the text, and gives out what was held back.
+    fn end(&mut self, reason: FinishReason) {
+        let stop = self.stops.push(self.decoder.finish(), &mut self.piece.text);
+        self.stops.finish(&mut self.piece.text);
+        self.finish_reason = Some(stop.map_or(reason, FinishReason::StopString));
+    }
+}
+
+impl Iterator for Generation<'_> {
+    type Item = Result<Piece>;
+
+    fn next(&mut self) -> Option<Result<Piece>> {
+        while self.finish_reason.is_none() && self.piece.text.is_empty() {
+            if let Err(error) = self.step() {
+                self.finish_reason = Some(FinishReason::Failed);
+                self.piece = Piece::default();
+                return Some(Err(error));
+            }
+        }
+        let piece = std::mem::take(&mut self.piece);
+        (piece != Piece::default()).then_some(Ok(piece))
+    }
+}
+
+impl FusedIterator for Generation<'_> {}

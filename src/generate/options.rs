@@ -1,0 +1,131 @@
+//! Settings of a generation.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{CancelToken, SamplingOptions};
+
+/// Tokens that are generated at most where nothing else is asked for.
+const DEFAULT_MAX_TOKENS: usize = 512;
+
+/// What [`Session::generate`](crate::Session::generate) does with a prompt, and when it stops.
+///
+/// ```
+/// use gristmill::{GenerateOptions, SamplingOptions};
+///
+/// let options = GenerateOptions::new()
+///     .max_tokens(64)
+///     .sampling(SamplingOptions { temperature: 0.8, seed: Some(1), ..Default::default() })
+///     .stop("\n\n");
+/// ```
+#[derive(Clone)]
+pub struct GenerateOptions {
+    pub(super) max_tokens: usize,
+    pub(super) sampling: SamplingOptions,
+    pub(super) stops: Vec<String>,
+    pub(super) add_special: bool,
+    pub(super) parse_special: bool,
+    pub(super) ignore_end_of_generation: bool,
+    pub(super) cancel: CancelToken,
+    pub(super) progress: Option<Progress>,
+}
+
+/// Is told how many tokens of a prompt are evaluated, and how many there are.
+type Progress = Arc<dyn Fn(usize, usize) + Send + Sync>;
+
+impl GenerateOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops after this many tokens; `usize::MAX` goes on until the context is full. Default: 512.
+    #[must_use]
+    pub fn max_tokens(mut self, tokens: usize) -> Self {
+        self.max_tokens = tokens;
+        self
+    }
+
+    /// How each token is chosen. Default: always the most probable one.
+    #[must_use]
+    pub fn sampling(mut self, sampling: SamplingOptions) -> Self {
+        self.sampling = sampling;
+        self
+    }
+
+    /// Stops before this text; call it again for more than one. No part of a stop string is ever
+    /// given out. Default: none.
+    #[must_use]
+    pub fn stop(mut self, text: impl Into<String>) -> Self {
+        self.stops.push(text.into());
+        self
+    }
+
+    /// Puts the token that begins a text before the prompt, if the model expects one and the
+    /// session is empty. Default: yes.
+    #[must_use]
+    pub fn add_special(mut self, add: bool) -> Self {
+        self.add_special = add;
+        self
+    }
+
+    /// Finds special tokens such as `<|im_start|>` in the prompt. Leave this off for text from
+    /// others. Default: no.
+    #[must_use]
+    pub fn parse_special(mut self, parse: bool) -> Self {
+        self.parse_special = parse;
+        self
+    }
+
+    /// Never chooses a token that ends the text, so that it goes on. Default: no.
+    #[must_use]
+    pub fn ignore_end_of_generation(mut self, ignore: bool) -> Self {
+        self.ignore_end_of_generation = ignore;
+        self
+    }
+
+    /// Stops when this token is cancelled, within one layer of the model. Default: a token that
+    /// nobody else has.
+    #[must_use]
+    pub fn cancel(mut self, token: &CancelToken) -> Self {
+        self.cancel = token.clone();
+        self
+    }
+
+    /// Called after each chunk of the prompt with the number of tokens evaluated, and of all.
+    #[must_use]
+    pub fn progress(mut self, report: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(report));
+        self
+    }
+}
+
+impl Default for GenerateOptions {
+    fn default() -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: DEFAULT_MAX_TOKENS,
+            sampling: SamplingOptions::default(),
+            stops: Vec::new(),
+            add_special: true,
+            parse_special: false,
+            ignore_end_of_generation: false,
+            cancel: CancelToken::new(),
+            progress: None,
+        }
+    }
+}
+
+impl fmt::Debug for GenerateOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GenerateOptions")
+            .field("max_tokens", &self.max_tokens)
+            .field("sampling", &self.sampling)
+            .field("stops", &self.stops)
+            .field("add_special", &self.add_special)
+            .field("parse_special", &self.parse_special)
+            .field("ignore_end_of_generation", &self.ignore_end_of_generation)
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
+}
