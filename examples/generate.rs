@@ -52,9 +52,6 @@ struct Options {
     #[arg(long)]
     ignore_end: bool,
 
-    #[command(flatten)]
-    sampling: Sampling,
-
     /// Positions of the context, for the prompt and the new text [default: what the model was made
     /// for, but at most 4096]
     #[arg(short, long, value_name = "COUNT")]
@@ -67,7 +64,13 @@ struct Options {
     /// Instruction-set level, such as scalar or avx2 [default: the highest that this machine has]
     #[arg(long, value_name = "NAME")]
     level: Option<Level>,
+
+    #[command(flatten)]
+    sampling: Sampling,
 }
+
+/// Tokens of a prompt that is shorter are read before a line would be seen.
+const LONG_PROMPT: usize = 100;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Choice of tokens")]
@@ -167,18 +170,21 @@ fn generate_options(options: &Options) -> GenerateOptions {
         .fold(settings, |settings, stop| settings.stop(stop))
 }
 
-/// A line while a long prompt is read; a short one is done before it would be seen.
+/// A line while a long prompt is read.
 fn show_progress(bar: &OnceLock<ProgressBar>, done: usize, total: usize) {
-    if done < total {
-        let bar = bar.get_or_init(|| ProgressBar::new(total as u64).with_style(progress_style()));
-        bar.set_position(done as u64);
-    } else if let Some(bar) = bar.get() {
+    if total < LONG_PROMPT {
+        return;
+    }
+    let bar = bar.get_or_init(|| ProgressBar::new(total as u64).with_style(progress_style()));
+    bar.set_position(done as u64);
+    bar.tick();
+    if done == total {
         bar.finish_and_clear();
     }
 }
 
 fn progress_style() -> ProgressStyle {
-    let template = "reading the prompt {wide_bar} {pos}/{len} tokens, {eta} left";
+    let template = "reading the prompt {wide_bar} {pos}/{len} tokens";
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 

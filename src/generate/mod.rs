@@ -261,6 +261,7 @@ impl Generation<'_> {
         let mut control = FeedControl::new().cancel(&self.options.cancel);
         if let Some(prompt) = &self.prompt {
             if let Some(report) = &self.options.progress {
+                report(0, prompt.len());
                 control = control.progress(&**report);
             }
             self.session.feed_with(prompt, &control)?;

@@ -93,7 +93,8 @@ impl GenerateOptions {
         self
     }
 
-    /// Called after each chunk of the prompt with the number of tokens evaluated, and of all.
+    /// Called with the number of tokens of the prompt that are evaluated, and of all: at the
+    /// beginning and after each chunk.
     #[must_use]
     pub fn progress(mut self, report: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(report));
