@@ -1,5 +1,7 @@
 //! The KV cache: keys and values of the positions evaluated so far.
 
+use std::ops::Range;
+
 use gristmill_kernels::ops::to_f16;
 use gristmill_kernels::{Format, Level, Matrix};
 
@@ -97,17 +99,23 @@ impl HeadRows {
         Some(Self { store, head_dim })
     }
 
-    /// Stores this thread's heads of `tokens`, row-major `[tokens, head_count_kv * head_dim]`, at
-    /// `position` and behind it.
-    pub(crate) fn store(&self, worker: &Worker<'_>, level: Level, position: usize, tokens: &[f32]) {
+    /// Stores this thread's heads of the tokens at `positions`. `row` puts the values of a head and a
+    /// token, counted from 0, into an empty vector.
+    pub(crate) fn store(
+        &self,
+        worker: &Worker<'_>,
+        level: Level,
+        positions: Range<usize>,
+        row: impl FnMut(usize, usize, &mut Vec<f32>),
+    ) {
         match &self.store {
             Store::F32(rows) => {
-                self.each(worker, rows, position, tokens, |from, to| {
+                self.each(worker, rows, positions, row, |from, to| {
                     to.copy_from_slice(from)
                 });
             }
             Store::F16(rows) => {
-                self.each(worker, rows, position, tokens, |from, to| {
+                self.each(worker, rows, positions, row, |from, to| {
                     to_f16(level, from, to)
                 });
             }
@@ -118,18 +126,19 @@ impl HeadRows {
         &self,
         worker: &Worker<'_>,
         rows: &Shared<T>,
-        position: usize,
-        tokens: &[f32],
+        positions: Range<usize>,
+        mut row: impl FnMut(usize, usize, &mut Vec<f32>),
         convert: impl Fn(&[f32], &mut [T]),
     ) {
         let head_dim = self.head_dim;
-        let head_values = rows.cols();
-        let heads = rows.rows();
-        let (range, values) = rows.rows_mut(worker);
-        for (head, values) in range.zip(values.chunks_exact_mut(head_values)) {
-            let values = values[position * head_dim..].chunks_exact_mut(head_dim);
-            for (token, to) in tokens.chunks_exact(heads * head_dim).zip(values) {
-                convert(&token[head * head_dim..][..head_dim], to);
+        let mut values = Vec::with_capacity(head_dim);
+        let (range, cache) = rows.rows_mut(worker);
+        for (head, cache) in range.zip(cache.chunks_exact_mut(rows.cols())) {
+            let cache = &mut cache[positions.start * head_dim..positions.end * head_dim];
+            for (token, to) in cache.chunks_exact_mut(head_dim).enumerate() {
+                values.clear();
+                row(head, token, &mut values);
+                convert(&values, to);
             }
         }
     }

@@ -8,8 +8,8 @@
 //! for each layer
 //!     norm, quantise                     inputs                           by group of tokens
 //!     query, key, value                                                   by matrix row
-//!     rotate, store in the cache                                          by token, by key head
-//!     attend                             attended                         by key head and tile of tokens
+//!     rotate keys, store                 the cache                        by key head
+//!     rotate queries, attend             attended                         by key head and tile of tokens
 //!     gather, quantise                   inputs                           by group of tokens
 //!     residual += output projection                                       by matrix row
 //!     norm, quantise                     inputs                           by group of tokens
@@ -269,22 +269,7 @@ impl Running<'_> {
             self.linear(worker, thread, linear, Store::Replace, out);
         }
         worker.barrier();
-        self.rotate(
-            worker,
-            &space.query,
-            1.0 / (self.pass.config.head_dim as f32).sqrt(),
-        );
-        self.rotate(worker, &space.key, 1.0);
-        worker.barrier();
-        let Pass {
-            level, position, ..
-        } = *self.pass;
-        cache
-            .keys
-            .store(worker, level, position, space.key.read(worker));
-        cache
-            .values
-            .store(worker, level, position, space.value.read(worker));
+        self.store(worker, cache);
         worker.barrier();
         self.attend(worker, thread, cache);
         worker.barrier();
@@ -426,26 +411,39 @@ impl Running<'_> {
         matmul(level, rows, inputs, &mut thread.kernels, store, out);
     }
 
-    /// Rotates this thread's tokens and multiplies them by `scale`.
-    fn rotate(&self, worker: &Worker<'_>, heads: &Shared<f32>, scale: f32) {
+    /// Stores this thread's key heads, rotated, and value heads in the cache.
+    fn store(&self, worker: &Worker<'_>, cache: &LayerCache) {
+        let Pass {
+            level,
+            config,
+            position,
+            ..
+        } = *self.pass;
+        let positions = position..position + self.pass.tokens.len();
+        let (key, value) = (self.space.key.read(worker), self.space.value.read(worker));
+        let angles = self.space.angles.read(worker);
+        let head_dim = config.head_dim;
+        let start = |head: usize, token: usize| token * config.key_length() + head * head_dim;
+        cache
+            .keys
+            .store(worker, level, positions.clone(), |head, token, row| {
+                row.extend_from_slice(&key[start(head, token)..][..head_dim]);
+                self.rotate(angles, token, row);
+            });
+        cache
+            .values
+            .store(worker, level, positions, |head, token, row| {
+                row.extend_from_slice(&value[start(head, token)..][..head_dim]);
+            });
+    }
+
+    /// Rotates the heads of a token.
+    fn rotate(&self, angles: &[f32], token: usize, heads: &mut [f32]) {
         let Pass { level, config, .. } = *self.pass;
         let pairs = self.pass.weights.rope.pairs();
-        let angles = self.space.angles.read(worker);
-        let (range, values) = heads.rows_mut(worker);
-        for (token, values) in range.zip(values.chunks_exact_mut(heads.cols())) {
-            let (cos, sin) = angles[token * 2 * pairs..][..2 * pairs].split_at(pairs);
-            rotate(
-                level,
-                config.architecture.pairing,
-                cos,
-                sin,
-                config.head_dim,
-                values,
-            );
-            if scale != 1.0 {
-                values.iter_mut().for_each(|value| *value *= scale);
-            }
-        }
+        let (cos, sin) = angles[token * 2 * pairs..][..2 * pairs].split_at(pairs);
+        let pairing = config.architecture.pairing;
+        rotate(level, pairing, cos, sin, config.head_dim, heads);
     }
 
     /// This thread's share of the attention items.
@@ -457,21 +455,23 @@ impl Running<'_> {
             ..
         } = *self.pass;
         let query = self.space.query.read(worker);
+        let angles = self.space.angles.read(worker);
         let (range, attended) = self.space.attended.rows_mut(worker);
         let group = config.head_count / config.head_count_kv;
         let place_values = group * config.head_dim;
+        let scale = 1.0 / (config.head_dim as f32).sqrt();
         for (item, out) in range.zip(attended.chunks_exact_mut(self.space.attended.cols())) {
             let (head, tokens) = self.tiles.item(item);
             thread.rows.clear();
             thread.visible.clear();
             for token in tokens.clone() {
                 let start = token * config.query_length() + head * place_values;
-                thread
-                    .rows
-                    .extend_from_slice(&query[start..start + place_values]);
-                thread
-                    .visible
-                    .extend(std::iter::repeat_n(0..position + token + 1, group));
+                let queries = query[start..start + place_values].iter();
+                let first = thread.rows.len();
+                thread.rows.extend(queries.map(|value| value * scale));
+                self.rotate(angles, token, &mut thread.rows[first..]);
+                let visible = 0..position + token + 1;
+                thread.visible.extend(std::iter::repeat_n(visible, group));
             }
             let positions = position + tokens.end;
             let attention = Attention {
