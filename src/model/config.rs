@@ -1,11 +1,10 @@
 //! A model's metadata as plain numbers, checked once.
 
-use std::ops::RangeInclusive;
-
 use super::architecture::Architecture;
+use super::keys::Keys;
 use super::rope::RopeScaling;
-use crate::gguf::{FromValue, Gguf};
-use crate::{Error, Result};
+use crate::Result;
+use crate::gguf::Gguf;
 
 /// Largest accepted sizes. Published models stay far below; beyond, a product of two of them could
 /// exhaust memory before a tensor's shape is compared with them.
@@ -39,14 +38,11 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn read(gguf: &Gguf) -> Result<Config> {
         let architecture = Architecture::of(gguf)?;
-        let keys = Keys {
-            gguf,
-            prefix: architecture.name,
-        };
-        keys.refuse_experts()?;
+        let keys = Keys::new(gguf, architecture.name);
+        refuse_experts(&keys)?;
         let embedding_length = keys.size("embedding_length", None, 1..=MAX_WIDTH)?;
-        let (head_count, head_count_kv) = keys.heads()?;
-        let head_dim = keys.head_dim(embedding_length / head_count)?;
+        let (head_count, head_count_kv) = heads(&keys)?;
+        let head_dim = head_dim(&keys, embedding_length / head_count)?;
         let context_length = keys.size("context_length", None, 1..=MAX_CONTEXT)?;
         Ok(Config {
             architecture,
@@ -58,7 +54,7 @@ impl Config {
             head_count_kv,
             head_dim,
             norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon", None)?,
-            rope_dimension_count: keys.rope_dimension_count(head_dim)?,
+            rope_dimension_count: rope_dimension_count(&keys, head_dim)?,
             rope_freq_base: keys.positive("rope.freq_base", Some(10_000.0))?,
             rope_scaling: RopeScaling::read(&keys, context_length)?,
         })
@@ -75,116 +71,45 @@ impl Config {
     }
 }
 
-/// The metadata of one architecture: keys are given without its prefix.
-pub(crate) struct Keys<'a> {
-    gguf: &'a Gguf,
-    prefix: &'a str,
+/// Query heads, and key heads, which divide them.
+fn heads(keys: &Keys<'_>) -> Result<(usize, usize)> {
+    const KEY_HEADS: &str = "attention.head_count_kv";
+    let heads = keys.size("attention.head_count", None, 1..=MAX_HEADS)?;
+    let key_heads = keys.size(KEY_HEADS, Some(heads), 1..=heads)?;
+    if !heads.is_multiple_of(key_heads) {
+        let expected = format!("a divisor of attention.head_count {heads}");
+        return Err(keys.malformed(KEY_HEADS, expected, key_heads));
+    }
+    Ok((heads, key_heads))
 }
 
-impl Keys<'_> {
-    fn full(&self, key: &str) -> String {
-        format!("{}.{key}", self.prefix)
+fn head_dim(keys: &Keys<'_>, default: usize) -> Result<usize> {
+    const VALUE_LENGTH: &str = "attention.value_length";
+    let head_dim = keys.size("attention.key_length", Some(default), 1..=MAX_HEAD_DIM)?;
+    let value_length = keys.size(VALUE_LENGTH, Some(default), 1..=MAX_HEAD_DIM)?;
+    if value_length != head_dim {
+        let what = format!("{value_length} beside attention.key_length {head_dim}");
+        return Err(keys.unsupported(VALUE_LENGTH, what, "equal lengths"));
     }
+    Ok(head_dim)
+}
 
-    pub(crate) fn optional<T: FromValue>(&self, key: &str) -> Result<Option<T>> {
-        self.gguf.optional(&self.full(key))
+fn rope_dimension_count(keys: &Keys<'_>, head_dim: usize) -> Result<usize> {
+    const KEY: &str = "rope.dimension_count";
+    let count = keys.size(KEY, Some(head_dim), 2..=head_dim)?;
+    if !count.is_multiple_of(2) {
+        return Err(keys.malformed(KEY, "an even number".to_owned(), count));
     }
+    Ok(count)
+}
 
-    pub(crate) fn malformed(
-        &self,
-        key: &str,
-        expected: String,
-        found: impl std::fmt::Display,
-    ) -> Error {
-        let place = self.gguf.place_of_key(&self.full(key));
-        Error::Malformed {
-            place,
-            expected,
-            found: found.to_string(),
-        }
-    }
-
-    pub(crate) fn unsupported(&self, key: &str, what: String, supported: &str) -> Error {
-        let place = self.gguf.place_of_key(&self.full(key));
-        Error::Unsupported {
-            place,
-            what,
-            supported: supported.to_owned(),
-        }
-    }
-
-    /// The value of a key; `default` where it is missing, else an error.
-    fn value<T: FromValue>(&self, key: &str, default: Option<T>) -> Result<T> {
-        match default {
-            Some(default) => Ok(self.optional(key)?.unwrap_or(default)),
-            None => self.gguf.require(&self.full(key)),
-        }
-    }
-
-    /// A size in `range`.
-    pub(crate) fn size(
-        &self,
-        key: &str,
-        default: Option<usize>,
-        range: RangeInclusive<usize>,
-    ) -> Result<usize> {
-        let value = self.value(key, default)?;
-        if range.contains(&value) {
-            return Ok(value);
-        }
-        let expected = format!("a number from {} to {}", range.start(), range.end());
-        Err(self.malformed(key, expected, value))
-    }
-
-    /// A finite number above zero.
-    pub(crate) fn positive(&self, key: &str, default: Option<f32>) -> Result<f32> {
-        let value = self.value(key, default)?;
-        if value.is_finite() && value > 0.0 {
-            return Ok(value);
-        }
-        Err(self.malformed(key, "a finite number above 0".to_owned(), value))
-    }
-
-    /// Query heads, and key heads, which divide them.
-    fn heads(&self) -> Result<(usize, usize)> {
-        const KEY_HEADS: &str = "attention.head_count_kv";
-        let heads = self.size("attention.head_count", None, 1..=MAX_HEADS)?;
-        let key_heads = self.size(KEY_HEADS, Some(heads), 1..=heads)?;
-        if !heads.is_multiple_of(key_heads) {
-            let expected = format!("a divisor of attention.head_count {heads}");
-            return Err(self.malformed(KEY_HEADS, expected, key_heads));
-        }
-        Ok((heads, key_heads))
-    }
-
-    fn head_dim(&self, default: usize) -> Result<usize> {
-        const VALUE_LENGTH: &str = "attention.value_length";
-        let head_dim = self.size("attention.key_length", Some(default), 1..=MAX_HEAD_DIM)?;
-        let value_length = self.size(VALUE_LENGTH, Some(default), 1..=MAX_HEAD_DIM)?;
-        if value_length != head_dim {
-            let what = format!("{value_length} beside attention.key_length {head_dim}");
-            return Err(self.unsupported(VALUE_LENGTH, what, "equal lengths"));
-        }
-        Ok(head_dim)
-    }
-
-    fn rope_dimension_count(&self, head_dim: usize) -> Result<usize> {
-        const KEY: &str = "rope.dimension_count";
-        let count = self.size(KEY, Some(head_dim), 2..=head_dim)?;
-        if !count.is_multiple_of(2) {
-            return Err(self.malformed(KEY, "an even number".to_owned(), count));
-        }
-        Ok(count)
-    }
-
-    fn refuse_experts(&self) -> Result<()> {
-        const KEY: &str = "expert_count";
-        match self.optional::<usize>(KEY)? {
-            None | Some(0) => Ok(()),
-            Some(count) => {
-                let what = format!("a mixture of {count} experts");
-                Err(self.unsupported(KEY, what, "dense models"))
-            }
+fn refuse_experts(keys: &Keys<'_>) -> Result<()> {
+    const KEY: &str = "expert_count";
+    match keys.optional::<usize>(KEY)? {
+        None | Some(0) => Ok(()),
+        Some(count) => {
+            let what = format!("a mixture of {count} experts");
+            Err(keys.unsupported(KEY, what, "dense models"))
         }
     }
 }

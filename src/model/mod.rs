@@ -3,6 +3,7 @@
 mod architecture;
 mod config;
 mod forward;
+mod keys;
 mod rope;
 mod weights;
 

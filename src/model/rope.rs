@@ -7,7 +7,7 @@
 
 use std::f64::consts::PI;
 
-use super::config::{Config, Keys};
+use super::keys::Keys;
 use crate::Result;
 
 /// How the angles differ from those of the plain formula.
@@ -70,18 +70,24 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// `factors`, one per pair, divide the frequencies; empty for none.
-    pub(crate) fn new(config: &Config, factors: &[f32]) -> Rope {
-        let n_rot = config.rope_dimension_count as f64;
-        let base = f64::from(config.rope_freq_base);
-        let mut frequencies: Vec<f64> = (0..config.rope_dimension_count / 2)
+    /// Of `dimension_count` values, an even number. `factors`, one per pair, divide the frequencies;
+    /// empty for none.
+    pub(crate) fn new(
+        dimension_count: usize,
+        freq_base: f32,
+        scaling: RopeScaling,
+        factors: &[f32],
+    ) -> Rope {
+        let n_rot = dimension_count as f64;
+        let base = f64::from(freq_base);
+        let mut frequencies: Vec<f64> = (0..dimension_count / 2)
             .map(|i| {
                 let factor = factors.get(i).map_or(1.0, |&factor| f64::from(factor));
                 base.powf(-2.0 * i as f64 / n_rot) / factor
             })
             .collect();
         let mut magnitude = 1.0;
-        match config.rope_scaling {
+        match scaling {
             RopeScaling::None => {}
             RopeScaling::Linear { factor } => {
                 frequencies

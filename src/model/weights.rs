@@ -62,7 +62,12 @@ impl Weights {
             layers,
             output_norm: tensors.vector("output_norm.weight", width)?,
             output,
-            rope: Rope::new(config, &tensors.rope_factors(config)?),
+            rope: Rope::new(
+                config.rope_dimension_count,
+                config.rope_freq_base,
+                config.rope_scaling,
+                &tensors.rope_factors(config)?,
+            ),
         };
         tensors.refuse_unused(config)?;
         Ok(weights)
