@@ -111,7 +111,7 @@ fn a_part_of_the_rows_gives_the_same_values() {
 #[test]
 fn an_infinite_scale_stays_in_its_row() {
     let (rows, cols) = (20, 32 * 3);
-    let inputs = Random(2).floats(3 * cols);
+    let inputs = Random(2).floats(2 * cols);
     for level in levels() {
         for &format in Format::ALL {
             if format.block_elements() != 32 {
@@ -124,7 +124,7 @@ fn an_infinite_scale_stays_in_its_row() {
                 block[..4].copy_from_slice(&[0x00, 0x7c, 0x00, 0x7c]);
             }
             let spoiled = Matrix::new(format, rows, cols, &bytes).expect("as many bytes as before");
-            for tokens in [1, 3] {
+            for tokens in [1, 2] {
                 let inputs = &inputs[..tokens * cols];
                 let (good, bad) = (
                     product(level, matrix.view(), inputs),

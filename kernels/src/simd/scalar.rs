@@ -1,10 +1,12 @@
-//! The portable level: plain arrays and loops.
+//! The portable level: plain arrays and loops, in shapes that compilers turn into the vector
+//! instructions that every target has. Elementwise on 16-bit integers, which SSE2 and NEON multiply
+//! eight at a time: the even and the odd bytes of a vector, and the sums of two products.
 
 use std::array::from_fn;
 
 use half::{bf16, f16};
 
-use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Simd, tile_shape};
+use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Signed, Simd, tile_shape};
 
 /// Portable Rust; there is nothing to prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,16 +16,62 @@ type Bytes = [u8; 64];
 type Ints = [i32; 16];
 type Floats = [f32; 16];
 
+/// Sums of two products, which fit: 2 * 128 * 127 < 2^15.
+type Pairs = [i16; 32];
+
 impl Scalar {
-    /// One quant times one activation.
+    /// The even and the odd bytes of 64 quants.
     #[inline(always)]
-    fn product<Q: Quants>(quant: u8, activation: i8) -> i32 {
-        let quant = if Q::SIGNED {
-            i32::from(quant as i8)
+    fn halves<Q: Quants>(quants: Bytes) -> [Pairs; 2] {
+        let pairs: Pairs = bytemuck::cast(quants);
+        if Q::SIGNED {
+            [
+                pairs.map(|pair| pair << 8 >> 8),
+                pairs.map(|pair| pair >> 8),
+            ]
         } else {
-            i32::from(quant)
+            // Below 128, so the sign of the pair is that of the odd byte: positive.
+            [pairs.map(|pair| pair & 0xff), pairs.map(|pair| pair >> 8)]
+        }
+    }
+
+    #[inline(always)]
+    fn pairs<Q: Quants>(quants: Bytes, even: Pairs, odd: Pairs) -> Pairs {
+        let quants = Self::halves::<Q>(quants);
+        from_fn(|i| quants[0][i] * even[i] + quants[1][i] * odd[i])
+    }
+
+    /// Adds to each integer its two pairs.
+    #[inline(always)]
+    fn add_pairs(sums: Ints, pairs: Pairs) -> Ints {
+        let pairs: Ints = bytemuck::cast(pairs);
+        from_fn(|lane| sums[lane] + (pairs[lane] << 16 >> 16) + (pairs[lane] >> 16))
+    }
+
+    /// Whether the pairs of a sub-block of 32 fit into 16 bits.
+    const fn sums_fit_i16<Q: Quants>() -> bool {
+        !Q::SIGNED && 8 * 2 * (Q::MAX as i32) * 127 <= i16::MAX as i32
+    }
+
+    /// Exact; without the detection of features that the `half` crate does for each value, and
+    /// without denormal floats, which are slow.
+    #[inline(always)]
+    fn float_of_f16(half: u16) -> f32 {
+        let sign = u32::from(half & 0x8000) << 16;
+        let bits = u32::from(half & 0x7fff) << 13;
+        // Selections, not branches, so that eight at a time are converted.
+        let subnormal = f32::from_bits(bits + (113 << 23)) - f32::from_bits(113 << 23);
+        let rebias = if bits >= 31 << 23 {
+            224 << 23
+        } else {
+            112 << 23
         };
-        quant * i32::from(activation)
+        let magnitude = if bits < 1 << 23 {
+            subnormal.to_bits()
+        } else {
+            bits + rebias
+        };
+        f32::from_bits(magnitude | sign)
     }
 }
 
@@ -32,7 +80,8 @@ impl Simd for Scalar {
     type Ints = Ints;
     type Floats = Floats;
     const SIGNED_BIAS: i32 = 0;
-    tile_shape!(1 x 4: 1 2 3 4);
+    // On Sapphire Rapids, with SSE2: 39 GOP/s with 4-bit weights and 28 with others; 1 x 4 36 and 24.
+    tile_shape!(1 x 2: 1 2);
 
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
@@ -48,18 +97,23 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn join(self, low: &[u8; 32], high: &[u8; 32]) -> Bytes {
-        from_fn(|i| if i < 32 { low[i] } else { high[i - 32] })
+        bytemuck::cast([*low, *high])
     }
     #[inline(always)]
     fn split_nibbles(self, low: &[u8; 16], high: &[u8; 16]) -> Bytes {
-        from_fn(|i| {
-            let byte = if i < 32 { low[i % 16] } else { high[i % 16] };
-            if i % 32 < 16 { byte & 15 } else { byte >> 4 }
-        })
+        bytemuck::cast([
+            low.map(|byte| byte & 15),
+            low.map(|byte| byte >> 4),
+            high.map(|byte| byte & 15),
+            high.map(|byte| byte >> 4),
+        ])
     }
     #[inline(always)]
     fn split_fields(self, bytes: &[u8; 32], first: u32, second: u32, mask: u8) -> Bytes {
-        from_fn(|i| (bytes[i % 32] >> if i < 32 { first } else { second }) & mask)
+        bytemuck::cast([
+            bytes.map(|byte| (byte >> first) & mask),
+            bytes.map(|byte| (byte >> second) & mask),
+        ])
     }
     #[inline(always)]
     fn field(self, bytes: Bytes, shift: u32, mask: u8) -> Bytes {
@@ -75,7 +129,11 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn add_where(self, bytes: Bytes, bits: u64, value: u8) -> Bytes {
-        from_fn(|i| bytes[i].wrapping_add(if bits >> i & 1 == 1 { value } else { 0 }))
+        let bits = bits.to_le_bytes();
+        from_fn(|i| {
+            let bit = bits[i / 8] & (1 << (i % 8));
+            bytes[i] + if bit != 0 { value } else { 0 }
+        })
     }
     #[inline(always)]
     fn bias_signed(self, bytes: Bytes) -> Bytes {
@@ -83,7 +141,14 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn transpose(self, rows: [Bytes; 16]) -> [Bytes; 16] {
-        from_fn(|column| from_fn(|i| rows[i / 4][4 * column + i % 4]))
+        let rows: [[u32; 16]; 16] = bytemuck::cast(rows);
+        let mut columns = [[0; 16]; 16];
+        for (i, row) in rows.iter().enumerate() {
+            for (column, &dword) in columns.iter_mut().zip(row) {
+                column[i] = dword;
+            }
+        }
+        bytemuck::cast(columns)
     }
 
     #[inline(always)]
@@ -92,11 +157,8 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn dot<Q: Quants>(self, sums: Ints, quants: Bytes, activations: Bytes) -> Ints {
-        from_fn(|lane| {
-            (4 * lane..4 * lane + 4).fold(sums[lane], |sum, i| {
-                sum + Self::product::<Q>(quants[i], activations[i] as i8)
-            })
-        })
+        let [even, odd] = Self::halves::<Signed>(activations);
+        Self::add_pairs(sums, Self::pairs::<Q>(quants, even, odd))
     }
     #[inline(always)]
     fn to_floats(self, ints: Ints) -> Floats {
@@ -109,18 +171,28 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn dot_start<Q: Quants>(self, start: i32) -> Ints {
-        [start; 16]
+        [if Self::sums_fit_i16::<Q>() { 0 } else { start }; 16]
     }
     #[inline(always)]
     fn dot_step<Q: Quants>(self, sums: Ints, quants: Bytes, activations: [i8; 4]) -> Ints {
-        from_fn(|lane| {
-            (0..4).fold(sums[lane], |sum, i| {
-                sum + Self::product::<Q>(quants[4 * lane + i], activations[i])
-            })
-        })
+        let [a, b, c, d] = activations.map(i16::from);
+        let even = from_fn(|i| if i % 2 == 0 { a } else { c });
+        let odd = from_fn(|i| if i % 2 == 0 { b } else { d });
+        let pairs = Self::pairs::<Q>(quants, even, odd);
+        if Self::sums_fit_i16::<Q>() {
+            let sums: Pairs = bytemuck::cast(sums);
+            bytemuck::cast::<Pairs, _>(from_fn(|i| sums[i] + pairs[i]))
+        } else {
+            Self::add_pairs(sums, pairs)
+        }
     }
     #[inline(always)]
-    fn dot_end<Q: Quants>(self, sums: Ints, _start: i32, scales: Floats) -> Floats {
+    fn dot_end<Q: Quants>(self, sums: Ints, start: i32, scales: Floats) -> Floats {
+        let sums = if Self::sums_fit_i16::<Q>() {
+            Self::add_pairs([start; 16], bytemuck::cast(sums))
+        } else {
+            sums
+        };
         // Without a fused multiply-subtract the magic number would cost digits: convert instead.
         from_fn(|lane| (sums[lane] - MAGIC_BITS) as f32 * scales[lane])
     }
@@ -210,21 +282,17 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn floats_of_f16(self, bytes: &[u8; 32]) -> Floats {
-        from_fn(|lane| f16::from_le_bytes([bytes[2 * lane], bytes[2 * lane + 1]]).to_f32())
-    }
-    #[inline(always)]
-    fn floats_of_f16_half(self, halves: [u16; 8]) -> Floats {
         from_fn(|lane| {
-            if lane < 8 {
-                f16::from_bits(halves[lane]).to_f32()
-            } else {
-                0.0
-            }
+            Self::float_of_f16(u16::from_le_bytes([bytes[2 * lane], bytes[2 * lane + 1]]))
         })
     }
     #[inline(always)]
+    fn floats_of_f16_half(self, halves: [u16; 8]) -> Floats {
+        bytemuck::cast([halves.map(Self::float_of_f16), [0.0; 8]])
+    }
+    #[inline(always)]
     fn splat_f16(self, half: u16) -> Floats {
-        [f16::from_bits(half).to_f32(); 16]
+        [Self::float_of_f16(half); 16]
     }
     #[inline(always)]
     fn floats_of_bf16(self, bytes: &[u8; 32]) -> Floats {
@@ -263,4 +331,18 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn prefetch(self, _address: *const u8) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_f16_becomes_the_float_of_the_half_crate() {
+        for bits in 0..=u16::MAX {
+            let (ours, theirs) = (Scalar::float_of_f16(bits), f16::from_bits(bits).to_f32());
+            let same = ours.to_bits() == theirs.to_bits() || ours.is_nan() && theirs.is_nan();
+            assert!(same, "{bits:#x}: {ours} is not {theirs}");
+        }
+    }
 }
