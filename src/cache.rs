@@ -19,6 +19,25 @@ pub enum CacheType {
     F16,
 }
 
+impl CacheType {
+    fn value_bytes(self) -> usize {
+        match self {
+            CacheType::F32 => size_of::<f32>(),
+            CacheType::F16 => size_of::<u16>(),
+        }
+    }
+}
+
+/// Whether the system would give so much memory in one piece. Systems that give pages as they are
+/// written promise each of many parts, although all together are more than there is.
+fn memory_holds(bytes: usize) -> bool {
+    let mut memory = Vec::<u8>::new();
+    let promised = memory.try_reserve_exact(bytes).is_ok();
+    // Otherwise the compiler may leave the allocation out, and say that it succeeded.
+    std::hint::black_box(memory);
+    promised
+}
+
 /// Keys and values of all layers.
 #[derive(Debug)]
 pub(crate) struct KvCache {
@@ -63,8 +82,14 @@ impl KvCache {
                 values: rows()?,
             })
         };
-        let layers: Option<_> = (0..layers).map(|_| layer()).collect();
-        let layers = layers.ok_or_else(|| Error::Argument {
+        let values = heads
+            .checked_mul(head_dim)
+            .and_then(|row| row.checked_mul(2 * layers)?.checked_mul(capacity));
+        let bytes = values.and_then(|values| values.checked_mul(cache_type.value_bytes()));
+        let allocated = bytes
+            .filter(|&bytes| memory_holds(bytes))
+            .and_then(|_| (0..layers).map(|_| layer()).collect());
+        let layers = allocated.ok_or_else(|| Error::Argument {
             name: "context_length",
             expected: "a KV cache that fits into memory".to_owned(),
             found: capacity.to_string(),

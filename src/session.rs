@@ -14,6 +14,9 @@ const DEFAULT_CONTEXT: usize = 4096;
 const PROMPT_CHUNK: usize = 512;
 /// The same where the logits of every token are kept.
 const LOGITS_CHUNK: usize = 32;
+/// Values of a buffer, unless a single token takes more. No published model comes near with a whole
+/// chunk, but a small file can describe a layer that is wide and has next to no weights.
+const MAX_BUFFER: usize = 1 << 25;
 
 /// Settings of a [`Session`].
 #[derive(Clone, Debug, Default)]
@@ -143,7 +146,8 @@ impl Session {
     pub fn feed_with(&mut self, tokens: &[u32], control: &FeedControl<'_>) -> Result<()> {
         self.check(tokens)?;
         let mut done = 0;
-        for chunk in tokens.chunks(PROMPT_CHUNK) {
+        let most = chunk(PROMPT_CHUNK, self.model.config().widest());
+        for chunk in tokens.chunks(most) {
             let is_last = done + chunk.len() == tokens.len();
             let output = if is_last {
                 chunk.len() - 1..chunk.len()
@@ -167,10 +171,11 @@ impl Session {
     pub fn feed_each(&mut self, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) -> Result<()> {
         self.check(tokens)?;
         let vocab = self.model.vocab_size();
-        for (index, chunk) in tokens.chunks(LOGITS_CHUNK).enumerate() {
+        let most = chunk(LOGITS_CHUNK, self.model.config().widest().max(vocab));
+        for (index, chunk) in tokens.chunks(most).enumerate() {
             self.evaluate(chunk, 0..chunk.len(), None)?;
             for (place, logits) in self.logits.chunks_exact(vocab).enumerate() {
-                each(index * LOGITS_CHUNK + place, logits);
+                each(index * most + place, logits);
             }
             self.logits.drain(..self.logits.len() - vocab);
         }
@@ -277,5 +282,24 @@ impl Session {
     #[must_use]
     pub fn model(&self) -> &Model {
         &self.model
+    }
+}
+
+/// `tokens`, or fewer if a token's values would not fit into a buffer so often.
+fn chunk(tokens: usize, values: usize) -> usize {
+    (MAX_BUFFER / values).clamp(1, tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_whole_for_real_models_and_small_for_monstrous_ones() {
+        // Llama 3.1 405B: 53248 hidden values, the widest of the llama family.
+        assert_eq!(chunk(PROMPT_CHUNK, 53_248), PROMPT_CHUNK);
+        assert_eq!(chunk(LOGITS_CHUNK, 262_144), LOGITS_CHUNK);
+        assert_eq!(chunk(PROMPT_CHUNK, 1 << 24), 2);
+        assert_eq!(chunk(PROMPT_CHUNK, usize::MAX), 1);
     }
 }

@@ -65,6 +65,13 @@ impl Config {
         self.head_count * self.head_dim
     }
 
+    /// Values of a token in the widest buffer of a pass.
+    pub(crate) fn widest(&self) -> usize {
+        self.embedding_length
+            .max(self.feed_forward_length)
+            .max(self.query_length())
+    }
+
     /// Values of all key heads, or all value heads, of a token.
     pub(crate) fn key_length(&self) -> usize {
         self.head_count_kv * self.head_dim

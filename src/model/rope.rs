@@ -49,16 +49,20 @@ impl RopeScaling {
     }
 
     fn read_factor(keys: &Keys<'_>) -> Result<Option<f32>> {
-        const FACTOR: &str = "rope.scaling.factor";
-        let old_factor = keys.optional("rope.scale_linear")?;
-        match keys.optional(FACTOR)?.or(old_factor) {
-            // As in llama.cpp, a factor of 0 is no scaling.
-            None | Some(0.0) => Ok(None),
-            Some(factor) if f32::is_finite(factor) && factor > 0.0 => Ok(Some(factor)),
-            Some(factor) => {
-                Err(keys.malformed(FACTOR, "a finite number above 0".to_owned(), factor))
+        // The second is the first one's old name.
+        for key in ["rope.scaling.factor", "rope.scale_linear"] {
+            match keys.optional(key)? {
+                None => {}
+                // As in llama.cpp, a factor of 0 is no scaling.
+                Some(0.0) => return Ok(None),
+                Some(factor) if f32::is_finite(factor) && factor > 0.0 => return Ok(Some(factor)),
+                Some(factor) => {
+                    let expected = "a finite number above 0".to_owned();
+                    return Err(keys.malformed(key, expected, factor));
+                }
             }
         }
+        Ok(None)
     }
 }
 
