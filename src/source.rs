@@ -2,6 +2,10 @@
 //!
 //! This module holds the only `unsafe` of file reading: making the map. What follows from it for
 //! a caller is said at [`Gguf::open`](crate::gguf::Gguf::open).
+#![allow(
+    unsafe_code,
+    reason = "a map shows what others do to the file, which no type can exclude"
+)]
 
 use std::fs::{self, File};
 use std::io;
