@@ -109,7 +109,7 @@ impl<F: QuantFormat> Kernel for QuantRows<'_, F> {
                 prefetch(simd, rest);
                 // The blocks of the next row fill the unit; a copy is needed at the end of the matrix.
                 let mut copy = F::Unit::zeroed();
-                let tail = rows.weights.tail(row, whole_bytes);
+                let tail = &rows.weights.rows_from(row)[whole_bytes..];
                 let unit = match tail.get(..size_of::<F::Unit>()) {
                     Some(unit) => bytemuck::from_bytes(unit),
                     None => {

@@ -148,11 +148,6 @@ impl FormatVisitor for Multiply<'_, '_> {
     }
 }
 
-/// A row of a panel; behind the last row of the matrix it is repeated, and not stored.
-pub(crate) fn panel_row(weights: &Matrix<'_>, row: usize) -> usize {
-    row.min(weights.rows() - 1)
-}
-
 struct QuantProduct<'a, 'o, F>(Multiply<'a, 'o>, PhantomData<F>);
 
 impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
@@ -235,27 +230,45 @@ fn unpack_quants<S: Simd, F: QuantFormat>(
     vector: usize,
     panel: &mut [Line],
 ) {
-    let unit_bytes = size_of::<F::Unit>();
+    let rows = panel_rows(weights, first);
     let unit_lines = UNIT / F::SUB * sub_block_lines::<S, F>();
     for (unit, lines) in panel.chunks_exact_mut(unit_lines).enumerate() {
-        let rows: [&[u8]; LANES] = std::array::from_fn(|row| {
-            weights.tail(panel_row(weights, first + row), unit * unit_bytes)
-        });
-        let [.., last] = rows;
-        if last.len() >= unit_bytes {
-            // Behind the end of a row lies the next one: its blocks end up behind the last block of
-            // the panel, which no tile reads.
-            let units = rows.map(|bytes| bytemuck::from_bytes(&bytes[..unit_bytes]));
-            unpack_unit::<S, F>(simd, units, vector, lines);
-        } else {
-            let mut copies = [F::Unit::zeroed(); LANES];
-            for (copy, bytes) in copies.iter_mut().zip(rows) {
-                let bytes = &bytes[..unit_bytes.min(bytes.len())];
-                bytemuck::bytes_of_mut(copy)[..bytes.len()].copy_from_slice(bytes);
+        match units_in_place(&rows, unit) {
+            Some(units) => unpack_unit::<S, F>(simd, units, vector, lines),
+            None => {
+                let copies = copy_units(&rows, unit);
+                unpack_unit::<S, F>(simd, copies.each_ref(), vector, lines);
             }
-            unpack_unit::<S, F>(simd, copies.each_ref(), vector, lines);
         }
     }
+}
+
+/// The bytes from 16 rows of a panel on; behind the last row of the matrix it is repeated, and not
+/// stored.
+#[inline(always)]
+fn panel_rows<'a>(weights: &Matrix<'a>, first: usize) -> [&'a [u8]; LANES] {
+    std::array::from_fn(|row| weights.rows_from((first + row).min(weights.rows() - 1)))
+}
+
+/// Unit number `unit` of each row. The last one may be partial: then the next row's bytes follow,
+/// and what they become in the panel is not to be read. `None` where the matrix ends before.
+#[inline(always)]
+fn units_in_place<'a, U: Pod>(rows: &[&'a [u8]; LANES], unit: usize) -> Option<[&'a U; LANES]> {
+    let range = unit * size_of::<U>()..(unit + 1) * size_of::<U>();
+    let fits = range.end <= rows[LANES - 1].len();
+    fits.then(|| rows.map(|bytes| bytemuck::from_bytes(&bytes[range.clone()])))
+}
+
+/// The same at the end of the matrix, with zeros behind it.
+#[cold]
+fn copy_units<U: Pod>(rows: &[&[u8]; LANES], unit: usize) -> [U; LANES] {
+    rows.map(|bytes| {
+        let bytes = &bytes[unit * size_of::<U>()..];
+        let mut copy = U::zeroed();
+        let count = bytes.len().min(size_of::<U>());
+        bytemuck::bytes_of_mut(&mut copy)[..count].copy_from_slice(&bytes[..count]);
+        copy
+    })
 }
 
 #[inline(always)]
@@ -452,9 +465,9 @@ impl<F: FloatFormat> Kernel for FloatProduct<'_, '_, F> {
         );
         for first in (0..weights.rows()).step_by(LANES * S::TILE_VECTORS) {
             for vector in 0..S::TILE_VECTORS {
-                let row = |row| weights.row(panel_row(&weights, first + LANES * vector + row));
-                unpack_floats::<S, F>(simd, std::array::from_fn(row), vector, panel);
+                unpack_floats::<S, F>(simd, &weights, first + LANES * vector, vector, panel);
             }
+            let panel = &panel[..weights.cols() * S::TILE_VECTORS];
             let mut token = 0;
             for group in inputs {
                 let target = Target {
@@ -479,33 +492,43 @@ impl<F: FloatFormat> Kernel for FloatProduct<'_, '_, F> {
     }
 }
 
-/// Unpacks 16 rows into vector `vector` of the panel.
+/// Unpacks 16 rows, from `first` on, into vector `vector` of the panel. Columns behind the last one
+/// are not to be read.
 #[inline(always)]
 pub(crate) fn unpack_floats<S: Simd, F: FloatFormat>(
     simd: S,
-    rows: [&[u8]; LANES],
+    weights: &Matrix<'_>,
+    first: usize,
     vector: usize,
     panel: &mut [Line],
 ) {
-    let chunk_bytes = size_of::<F::Chunk>();
-    for (chunk, lines) in panel.chunks_exact_mut(LANES * S::TILE_VECTORS).enumerate() {
-        let mut values = [simd.bits(simd.splat(0.0)); LANES];
-        for row in 0..LANES {
-            let bytes = &rows[row][chunk * chunk_bytes..];
-            let mut tail = F::Chunk::zeroed();
-            let chunk = match bytes.get(..chunk_bytes) {
-                Some(bytes) => bytemuck::from_bytes(bytes),
-                None => {
-                    bytemuck::bytes_of_mut(&mut tail)[..bytes.len()].copy_from_slice(bytes);
-                    &tail
-                }
-            };
-            values[row] = simd.bits(F::floats(simd, chunk));
+    let rows = panel_rows(weights, first);
+    let panel_chunks = panel.chunks_exact_mut(LANES * S::TILE_VECTORS);
+    for (chunk, lines) in panel_chunks.enumerate() {
+        match units_in_place(&rows, chunk) {
+            Some(chunks) => unpack_chunk::<S, F>(simd, chunks, vector, lines),
+            None => {
+                let copies = copy_units(&rows, chunk);
+                unpack_chunk::<S, F>(simd, copies.each_ref(), vector, lines);
+            }
         }
-        let columns = simd.transpose(values);
-        for (column, values) in columns.into_iter().enumerate() {
-            simd.store_bytes(values, &mut lines[column * S::TILE_VECTORS + vector].0);
-        }
+    }
+}
+
+#[inline(always)]
+fn unpack_chunk<S: Simd, F: FloatFormat>(
+    simd: S,
+    chunks: [&F::Chunk; LANES],
+    vector: usize,
+    lines: &mut [Line],
+) {
+    let mut values = [simd.bits(simd.splat(0.0)); LANES];
+    for row in 0..LANES {
+        values[row] = simd.bits(F::floats(simd, chunks[row]));
+    }
+    let columns = simd.transpose(values);
+    for (column, values) in columns.into_iter().enumerate() {
+        simd.store_bytes(values, &mut lines[column * S::TILE_VECTORS + vector].0);
     }
 }
 

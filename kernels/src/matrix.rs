@@ -67,9 +67,9 @@ impl<'a> Matrix<'a> {
         &self.bytes[row * self.row_bytes..][..self.row_bytes]
     }
 
-    /// All bytes from byte `at` of a row on, those of the next rows too.
-    pub(crate) fn tail(&self, row: usize, at: usize) -> &'a [u8] {
-        &self.bytes[row * self.row_bytes + at..]
+    /// The blocks of one row and of all that follow.
+    pub(crate) fn rows_from(&self, row: usize) -> &'a [u8] {
+        &self.bytes[row * self.row_bytes..]
     }
 
     /// The rows `range` as a matrix.

@@ -22,7 +22,7 @@ use bytemuck::Zeroable;
 use super::elementwise::{exp_sum, largest};
 use crate::columns::{ColumnsMut, Store};
 use crate::format::{FloatFormat, FormatVisitor, QuantFormat};
-use crate::gemm::{FloatTile, LANES, Line, Scratch, Target, panel_row, unpack_floats};
+use crate::gemm::{FloatTile, LANES, Line, Scratch, Target, unpack_floats};
 use crate::level::Level;
 use crate::matrix::Matrix;
 use crate::simd::{Kernel, Simd};
@@ -160,10 +160,9 @@ impl<F: FloatFormat> Kernel for AttendFloats<'_, '_, F> {
             let keys = attention.keys.narrow(block.clone());
             for first in (0..keys.rows()).step_by(width) {
                 for vector in 0..S::TILE_VECTORS {
-                    let row = |row| keys.row(panel_row(&keys, first + LANES * vector + row));
-                    unpack_floats::<S, F>(simd, std::array::from_fn(row), vector, panel);
+                    unpack_floats::<S, F>(simd, &keys, first + LANES * vector, vector, panel);
                 }
-                let panel = &panel[..];
+                let panel = &panel[..head_dim * S::TILE_VECTORS];
                 let (queries, scores) = (&state.queries, &mut state.scores);
                 product(
                     simd,
@@ -322,14 +321,25 @@ impl AttentionScratch {
 /// Unpacks rows of values: the positions are the columns of the product, so nothing is transposed.
 #[inline(always)]
 fn unpack_values<S: Simd, F: FloatFormat>(simd: S, values: Matrix<'_>, panels: &mut [Line]) {
-    let chunk_bytes = size_of::<F::Chunk>();
+    let whole_bytes = values.cols() / LANES * size_of::<F::Chunk>();
     for position in 0..values.rows() {
-        for (index, bytes) in values.row(position).chunks(chunk_bytes).enumerate() {
+        let (whole, rest) = values.row(position).split_at(whole_bytes);
+        let chunks: &[F::Chunk] = bytemuck::cast_slice(whole);
+        for (index, chunk) in chunks.iter().enumerate() {
+            let line = value_line::<S>(position, index);
+            simd.store(F::floats(simd, chunk), panels[line].floats_mut());
+        }
+        if !rest.is_empty() {
             let mut chunk = F::Chunk::zeroed();
-            bytemuck::bytes_of_mut(&mut chunk)[..bytes.len()].copy_from_slice(bytes);
-            let (panel, vector) = (index / S::TILE_VECTORS, index % S::TILE_VECTORS);
-            let line = (panel * POSITIONS + position) * S::TILE_VECTORS + vector;
+            bytemuck::bytes_of_mut(&mut chunk)[..rest.len()].copy_from_slice(rest);
+            let line = value_line::<S>(position, chunks.len());
             simd.store(F::floats(simd, &chunk), panels[line].floats_mut());
         }
     }
+}
+
+/// Where the 16 values number `index` of a position lie.
+const fn value_line<S: Simd>(position: usize, index: usize) -> usize {
+    let (panel, vector) = (index / S::TILE_VECTORS, index % S::TILE_VECTORS);
+    (panel * POSITIONS + position) * S::TILE_VECTORS + vector
 }
