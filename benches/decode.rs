@@ -1,0 +1,39 @@
+//! One token through the whole forward pass, behind a short and a longer context; the throughput is
+//! in tokens.
+
+mod common;
+
+use criterion::{Criterion, SamplingMode, Throughput};
+use gristmill::{Model, SessionOptions};
+
+/// Tokens in the cache before.
+const DEPTHS: [usize; 2] = [16, 1024];
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut group = criterion.benchmark_group("decode");
+    group.sample_size(20).sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Elements(1));
+    for (name, path) in common::models() {
+        let model = Model::open(&path).expect("a model");
+        for depth in DEPTHS {
+            let options = SessionOptions::new().context_length(depth + 1);
+            let filled = || {
+                let mut session = model.session_with(&options).expect("a session");
+                session.feed(&vec![1; depth]).expect("room in the context");
+                session
+            };
+            // Filled once, and only if this benchmark is one of those asked for.
+            let mut session = None;
+            group.bench_function(format!("{depth}/{name}"), |bencher| {
+                let session = session.get_or_insert_with(filled);
+                bencher.iter(|| {
+                    session.truncate(depth).expect("as many tokens");
+                    session.feed(&[1]).expect("room in the context");
+                });
+            });
+        }
+    }
+    group.finish();
+    criterion.final_summary();
+}
