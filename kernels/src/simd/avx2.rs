@@ -213,7 +213,8 @@ impl Simd for Avx2 {
     fn dot_step<Q: Quants>(self, sums: Pair, quants: Pair, activations: [i8; 4]) -> Pair {
         let activations = self.splat_int(bytemuck::cast(activations));
         if !Self::sums_fit_i16::<Q>() {
-            return self.dot::<Q>(sums, quants, activations);
+            let sums = self.dot::<Q>(sums, quants, activations);
+            return intrinsics! { both!(pin(sums)) };
         }
         intrinsics! {
             let pairs = both!(_mm256_maddubs_epi16(quants, activations));
@@ -468,14 +469,16 @@ impl Avx2 {
     }
 }
 
-/// Keeps LLVM from moving all products of a tile before all of its sums, which would spill: sums of
-/// `i16` are ordinary IR to it. Costs no instruction.
+/// Keeps LLVM from moving all products of a tile before all of its sums, which would spill: the sums
+/// are ordinary IR to it. Costs no instruction. Not `pure`, so that the pins keep their order among
+/// each other too: Q4_0 with 252 tokens 269 GOP/s instead of 233, Q8_0 143 instead of 130 (Sapphire
+/// Rapids).
 #[inline]
 #[target_feature(enable = "avx")]
 fn pin(mut register: __m256i) -> __m256i {
     // SAFETY: an empty template that reads and writes nothing but its operand.
     unsafe {
-        std::arch::asm!("/* {0} */", inout(ymm_reg) register, options(pure, nomem, nostack, preserves_flags));
+        std::arch::asm!("/* {0} */", inout(ymm_reg) register, options(nomem, nostack, preserves_flags));
     }
     register
 }
