@@ -27,7 +27,7 @@ const LEVEL_VARIABLE: &str = "GRISTMILL_LEVEL";
 
 /// A model, ready to make sessions. Clones share everything.
 ///
-/// ```no_run
+/// ```
 /// # fn main() -> gristmill::Result<()> {
 /// let model = gristmill::Model::open(concat!(
 ///     env!("CARGO_MANIFEST_DIR"),
@@ -149,7 +149,7 @@ impl Model {
 
 /// Settings of a [`Model`].
 ///
-/// ```no_run
+/// ```
 /// # fn main() -> gristmill::Result<()> {
 /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/demo.gguf");
 /// let model = gristmill::Model::builder().threads(2).open(path)?;
