@@ -21,7 +21,7 @@ use crate::matrix::Matrix;
 use crate::simd::{Kernel, Quants, Simd};
 
 /// Bytes that the prefetch is ahead. Sapphire Rapids, a mapped file of 384 MB, AVX-512: with 2 KiB Q4_0
-/// reads 16.1 GB/s, Q8_0 17.3, Q6_K 16.0; with 3 KiB 15.1, 15.8, 14.7. At 64 MB 3 KiB is 3 to 8 %
+/// reads 16.1 GB/s, Q8_0 17.3, Q6_K 16.0; with 3 KiB 15.1, 15.8, 14.7. At 64 MB 3 KiB is up to 13 %
 /// faster, but models are larger.
 const PREFETCH: usize = 2048;
 
