@@ -75,8 +75,8 @@ def initial_weights(seed):
     tokens like the one it expects, and the output matrix undoes the value matrix, so that the
     token found is written as it is, which the tied embeddings read as a vote for it. In trials
     from random matrices, and in trials at higher learning rates, the sentences were learnt as
-    fast, but a name was not carried through a story even after 1300 steps; so begun, it is after
-    500.
+    fast, but names were not carried through a story in the hundreds of steps that were tried; so begun,
+    they are after 500.
     """
     rng = np.random.default_rng(seed)
 
