@@ -14,11 +14,11 @@
 use bytemuck::Zeroable;
 
 use crate::columns::Store;
-use crate::format::{FloatFormat, FormatVisitor, QuantFormat, UNIT};
+use crate::format::{FloatFormat, FormatVisitor, QuantFormat, UNIT, offset, stored_quants};
 use crate::inputs::InputGroup;
 use crate::level::Level;
 use crate::matrix::Matrix;
-use crate::simd::{Kernel, Quants, Simd};
+use crate::simd::{Kernel, Simd};
 
 /// Bytes that the prefetch is ahead. Sapphire Rapids, a mapped file of 384 MB, AVX-512: with 2 KiB Q4_0
 /// reads 16.1 GB/s, Q8_0 17.3, Q6_K 16.0; with 3 KiB 15.1, 15.8, 14.7. At 64 MB 3 KiB is up to 13 %
@@ -150,26 +150,6 @@ fn load_sub_blocks<S: Simd>(simd: S, values: &[f32], unit: usize, sub: usize) ->
         simd.load_half(&values.as_chunks().0[unit])
     } else {
         simd.load(&values.as_chunks().0[unit])
-    }
-}
-
-/// What has to be subtracted from each quant as [`Simd::dot`] sees it.
-pub(crate) const fn offset<S: Simd, F: QuantFormat>() -> i32 {
-    F::OFFSET + if F::Quants::SIGNED { S::SIGNED_BIAS } else { 0 }
-}
-
-/// The quants of a chunk as [`Simd::dot`] takes them.
-#[inline(always)]
-pub(crate) fn stored_quants<S: Simd, F: QuantFormat>(
-    simd: S,
-    unit: &F::Unit,
-    chunk: usize,
-) -> S::Bytes {
-    let quants = F::quants(simd, unit, chunk);
-    if F::Quants::SIGNED {
-        simd.bias_signed(quants)
-    } else {
-        quants
     }
 }
 

@@ -22,12 +22,10 @@ use std::marker::PhantomData;
 use bytemuck::{Pod, Zeroable};
 
 use crate::columns::{ColumnsMut, Store};
-use crate::dot::{offset, stored_quants};
-use crate::format::{FloatFormat, FormatVisitor, QuantFormat, UNIT};
+use crate::format::{FloatFormat, FormatVisitor, QuantFormat, UNIT, offset, stored_quants};
 use crate::inputs::{BLOCK, InputGroup};
 use crate::level::Level;
 use crate::matrix::Matrix;
-use crate::ops::AttentionScratch;
 use crate::simd::{Kernel, MAGIC_BITS, Simd, Tile};
 
 /// Rows in a vector.
@@ -57,7 +55,6 @@ pub struct Scratch {
     /// mins where the format has them. Floats: per column `TILE_VECTORS` lines.
     pub(crate) panel: Vec<Line>,
     corrections: Corrections,
-    pub(crate) attention: AttentionScratch,
 }
 
 /// What the sums of the activations contribute, for all tokens of a product:
@@ -105,7 +102,6 @@ impl Scratch {
         Self {
             panel: Vec::new(),
             corrections,
-            attention: AttentionScratch::new(),
         }
     }
 }
@@ -163,9 +159,7 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
             out,
             ..
         } = self.0;
-        let Scratch {
-            panel, corrections, ..
-        } = scratch;
+        let Scratch { panel, corrections } = scratch;
         corrections.fill::<S, F>(inputs);
         let blocks = weights.cols().div_ceil(BLOCK);
         // The panel is written unit by unit; the tile stops behind the last block.

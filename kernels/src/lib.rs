@@ -31,6 +31,7 @@ mod inputs;
 mod level;
 mod matrix;
 pub mod ops;
+mod product;
 mod simd;
 #[cfg(test)]
 mod testing;
@@ -40,7 +41,8 @@ pub use format::Format;
 pub use gemm::Scratch;
 pub use inputs::{InputGroup, groups};
 pub use level::{Level, UnknownLevel};
-pub use matrix::{Matrix, matmul};
+pub use matrix::Matrix;
+pub use product::matmul;
 pub use simd::Scalar;
 #[cfg(target_arch = "x86_64")]
 pub use simd::{Avx2, Avx512};

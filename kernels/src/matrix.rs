@@ -1,13 +1,8 @@
-//! Weight matrices and their product with the inputs.
+//! Weight matrices as they lie in a file.
 
 use std::ops::Range;
 
-use crate::columns::{ColumnsMut, Store};
-use crate::dot::dot_rows;
 use crate::format::Format;
-use crate::gemm::{Scratch, multiply};
-use crate::inputs::InputGroup;
-use crate::level::Level;
 
 /// A weight matrix as it lies in a file: `rows` rows of `cols` values each, row-major, in blocks.
 /// Format, shape and bytes agree by construction.
@@ -95,36 +90,16 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// `out[t, r] = sum over c of weights[r, c] * inputs[t, c]`, or added to it.
-///
-/// The tokens of `inputs` count through the groups in order. The result of an element does not
-/// depend on which other rows are computed in the same call.
-///
-/// # Panics
-/// If the shapes do not agree, or a group was filled for another level.
-pub fn matmul(
-    level: Level,
-    weights: Matrix<'_>,
-    inputs: &[InputGroup],
-    scratch: &mut Scratch,
-    store: Store,
-    mut out: ColumnsMut<'_>,
-) {
-    let tokens: usize = inputs.iter().map(InputGroup::tokens).sum();
-    assert_eq!(
-        (out.rows(), out.cols()),
-        (tokens, weights.rows()),
-        "shape of the product"
-    );
-    assert!(
-        inputs.iter().all(|group| group.cols() == weights.cols()),
-        "length of the inputs"
-    );
-    match inputs {
-        [only] if tokens == 1 => dot_rows(level, weights, only, store, out.row(0)),
-        _ => multiply(level, weights, inputs, scratch, store, &mut out),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_matrix_that_does_not_fit_its_bytes_is_refused() {
+        assert!(Matrix::new(Format::Q4_0, 2, 32, &[0; 36]).is_some());
+        assert!(Matrix::new(Format::Q4_0, 2, 32, &[0; 35]).is_none());
+        assert!(Matrix::new(Format::Q4_0, 2, 33, &[0; 36]).is_none());
+        assert!(Matrix::new(Format::Q4_0, usize::MAX, 64, &[0; 36]).is_none());
+        assert!(Matrix::new(Format::Q4_0, 2, 0, &[]).is_none());
     }
 }
-
-#[cfg(test)]
-mod tests;

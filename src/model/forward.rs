@@ -23,7 +23,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use gristmill_kernels::ops::{Attention, add_to, attend, rms_norm, rotate, silu_mul};
+use gristmill_kernels::ops::{
+    Attention, AttentionScratch, add_to, attend, rms_norm, rotate, silu_mul,
+};
 use gristmill_kernels::{InputGroup, Level, Scratch, Store, groups, matmul};
 
 use super::config::Config;
@@ -60,7 +62,8 @@ pub(crate) struct Workspace {
 /// What each thread needs for itself.
 #[derive(Debug, Default)]
 struct ThreadSpace {
-    kernels: Scratch,
+    products: Scratch,
+    attention: AttentionScratch,
     rows: Vec<f32>,
     visible: Vec<Range<usize>>,
 }
@@ -322,7 +325,7 @@ impl Running<'_> {
             level,
             rows,
             inputs,
-            &mut thread.kernels,
+            &mut thread.products,
             Store::Replace,
             out,
         );
@@ -408,7 +411,7 @@ impl Running<'_> {
             store = Store::Add;
         }
         let rows = linear.matrix.view().narrow(range);
-        matmul(level, rows, inputs, &mut thread.kernels, store, out);
+        matmul(level, rows, inputs, &mut thread.products, store, out);
     }
 
     /// Stores this thread's key heads, rotated, and value heads in the cache.
@@ -481,7 +484,7 @@ impl Running<'_> {
                 values: cache.values.head(worker, head, positions),
             };
             let out = &mut out[..tokens.len() * place_values];
-            attend(level, attention, &mut thread.kernels, out);
+            attend(level, attention, &mut thread.attention, out);
         }
     }
 }

@@ -58,6 +58,26 @@ pub(crate) trait QuantFormat: BlockFormat {
     }
 }
 
+/// What has to be subtracted from each quant as [`Simd::dot`] sees it.
+pub(crate) const fn offset<S: Simd, F: QuantFormat>() -> i32 {
+    F::OFFSET + if F::Quants::SIGNED { S::SIGNED_BIAS } else { 0 }
+}
+
+/// The quants of a chunk as [`Simd::dot`] takes them.
+#[inline(always)]
+pub(crate) fn stored_quants<S: Simd, F: QuantFormat>(
+    simd: S,
+    unit: &F::Unit,
+    chunk: usize,
+) -> S::Bytes {
+    let quants = F::quants(simd, unit, chunk);
+    if F::Quants::SIGNED {
+        simd.bias_signed(quants)
+    } else {
+        quants
+    }
+}
+
 /// A format of floats.
 pub(crate) trait FloatFormat: BlockFormat {
     /// 16 values.

@@ -22,7 +22,7 @@ use bytemuck::Zeroable;
 use super::elementwise::{exp_sum, largest};
 use crate::columns::{ColumnsMut, Store};
 use crate::format::{FloatFormat, FormatVisitor, QuantFormat};
-use crate::gemm::{FloatTile, LANES, Line, Scratch, Target, unpack_floats};
+use crate::gemm::{FloatTile, LANES, Line, Target, unpack_floats};
 use crate::level::Level;
 use crate::matrix::Matrix;
 use crate::simd::{Kernel, Simd};
@@ -48,7 +48,12 @@ pub struct Attention<'a> {
 ///
 /// # Panics
 /// If the shapes do not agree, or the cache does not hold floats of one format.
-pub fn attend(level: Level, attention: Attention<'_>, scratch: &mut Scratch, out: &mut [f32]) {
+pub fn attend(
+    level: Level,
+    attention: Attention<'_>,
+    scratch: &mut AttentionScratch,
+    out: &mut [f32],
+) {
     let Attention {
         queries,
         visible,
@@ -79,9 +84,11 @@ pub fn attend(level: Level, attention: Attention<'_>, scratch: &mut Scratch, out
     });
 }
 
-/// Working memory of [`attend`].
+/// Working memory of [`attend`]; one per thread, kept from call to call.
 #[derive(Debug, Default)]
-pub(crate) struct AttentionScratch {
+pub struct AttentionScratch {
+    /// Keys of a panel: `[padded head_dim][TILE_VECTORS]`
+    keys: Vec<Line>,
     /// `[rows, padded head_dim]`
     queries: Vec<f32>,
     /// `[rows, POSITIONS]`: scores, then their exponentials.
@@ -95,8 +102,11 @@ pub(crate) struct AttentionScratch {
 }
 
 impl AttentionScratch {
-    pub(crate) const fn new() -> Self {
+    /// Nothing allocated yet.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
+            keys: Vec::new(),
             queries: Vec::new(),
             scores: Vec::new(),
             values: Vec::new(),
@@ -109,7 +119,7 @@ impl AttentionScratch {
 struct Attend<'a, 'o> {
     level: Level,
     attention: Attention<'a>,
-    scratch: &'a mut Scratch,
+    scratch: &'a mut AttentionScratch,
     out: &'o mut [f32],
 }
 
@@ -140,16 +150,12 @@ impl<F: FloatFormat> Kernel for AttendFloats<'_, '_, F> {
         let head_dim = attention.keys.cols();
         let width = LANES * S::TILE_VECTORS;
         let padded = head_dim.next_multiple_of(width);
-        let Scratch {
-            panel,
-            attention: state,
-            ..
-        } = scratch;
+        let state = scratch;
         state.start(visible.len(), attention.queries, head_dim, padded);
         state
             .values
             .resize(padded / LANES * POSITIONS, Line::zeroed());
-        panel.resize(
+        state.keys.resize(
             head_dim.next_multiple_of(LANES) * S::TILE_VECTORS,
             Line::zeroed(),
         );
@@ -160,9 +166,15 @@ impl<F: FloatFormat> Kernel for AttendFloats<'_, '_, F> {
             let keys = attention.keys.narrow(block.clone());
             for first in (0..keys.rows()).step_by(width) {
                 for vector in 0..S::TILE_VECTORS {
-                    unpack_floats::<S, F>(simd, &keys, first + LANES * vector, vector, panel);
+                    unpack_floats::<S, F>(
+                        simd,
+                        &keys,
+                        first + LANES * vector,
+                        vector,
+                        &mut state.keys,
+                    );
                 }
-                let panel = &panel[..head_dim * S::TILE_VECTORS];
+                let panel = &state.keys[..head_dim * S::TILE_VECTORS];
                 let (queries, scores) = (&state.queries, &mut state.scores);
                 product(
                     simd,

@@ -7,8 +7,7 @@ mod elementwise;
 mod norm;
 mod rope;
 
-pub(crate) use attention::AttentionScratch;
-pub use attention::{Attention, attend};
+pub use attention::{Attention, AttentionScratch, attend};
 pub use elementwise::{add_to, silu_mul, softmax, to_f16};
 pub use norm::rms_norm;
 pub use rope::{Pairing, rotate};

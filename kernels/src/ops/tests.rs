@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::*;
 use crate::testing::{Random, levels};
-use crate::{Format, Matrix, Scratch};
+use crate::{Format, Matrix};
 
 fn close(found: &[f32], expected: &[f64], bound: f64) {
     assert_eq!(found.len(), expected.len(), "lengths");
@@ -152,7 +152,7 @@ fn naive_attention(
 
 #[test]
 fn attention_equals_the_naive_one() {
-    let mut scratch = Scratch::new();
+    let mut scratch = AttentionScratch::new();
     for level in levels() {
         for (dim, positions, rows) in [
             (16, 1, 1),
