@@ -286,6 +286,15 @@ fn halves<S: Simd, B>(simd: S, blocks: &[B; 8], half: impl Fn(&B) -> Half) -> S:
     ])
 }
 
+/// Nibble `i` of a block of 32: the low nibbles are values 0..16, the high ones 16..32.
+fn nibble(quants: &[u8; 16], i: usize) -> u8 {
+    if i < 16 {
+        quants[i] & 15
+    } else {
+        quants[i - 16] >> 4
+    }
+}
+
 /// Two 32-bit fields, the first one in the low half.
 #[inline(always)]
 fn join_bits(low: [u8; 4], high: [u8; 4]) -> u64 {

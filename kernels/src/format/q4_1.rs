@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, halves};
+use super::{BlockFormat, Half, QuantFormat, halves, nibble};
 use crate::simd::{Nibbles, Simd};
 
 pub(crate) struct Q4_1;
@@ -22,11 +22,7 @@ impl BlockFormat for Q4_1 {
 
     fn dequantize(block: &Block, values: &mut [f32]) {
         for (i, value) in values.iter_mut().enumerate() {
-            let nibble = if i < 16 {
-                block.quants[i] & 15
-            } else {
-                block.quants[i - 16] >> 4
-            };
+            let nibble = nibble(&block.quants, i);
             *value = f32::from(nibble) * block.scale.to_f32() + block.min.to_f32();
         }
     }

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, halves, join_bits};
+use super::{BlockFormat, Half, QuantFormat, halves, join_bits, nibble};
 use crate::simd::{SevenBits, Simd};
 
 pub(crate) struct Q5_0;
@@ -23,11 +23,7 @@ impl BlockFormat for Q5_0 {
 
     fn dequantize(block: &Block, values: &mut [f32]) {
         for (i, value) in values.iter_mut().enumerate() {
-            let nibble = if i < 16 {
-                block.quants[i] & 15
-            } else {
-                block.quants[i - 16] >> 4
-            };
+            let nibble = nibble(&block.quants, i);
             let quant = nibble + (u32::from_le_bytes(block.high) >> i & 1) as u8 * 16;
             *value = (f32::from(quant) - 16.0) * block.scale.to_f32();
         }

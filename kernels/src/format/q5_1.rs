@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, halves, join_bits};
+use super::{BlockFormat, Half, QuantFormat, halves, join_bits, nibble};
 use crate::simd::{SevenBits, Simd};
 
 pub(crate) struct Q5_1;
@@ -24,11 +24,7 @@ impl BlockFormat for Q5_1 {
 
     fn dequantize(block: &Block, values: &mut [f32]) {
         for (i, value) in values.iter_mut().enumerate() {
-            let nibble = if i < 16 {
-                block.quants[i] & 15
-            } else {
-                block.quants[i - 16] >> 4
-            };
+            let nibble = nibble(&block.quants, i);
             let quant = nibble + (u32::from_le_bytes(block.high) >> i & 1) as u8 * 16;
             *value = f32::from(quant) * block.scale.to_f32() + block.min.to_f32();
         }
