@@ -37,7 +37,7 @@ mod simd;
 mod testing;
 
 pub use columns::{ColumnsMut, Store};
-pub use format::Format;
+pub use format::{Format, Quantizer};
 pub use gemm::Scratch;
 pub use inputs::{InputGroup, groups};
 pub use level::{Level, UnknownLevel};

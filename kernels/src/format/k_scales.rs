@@ -16,6 +16,15 @@ pub(super) fn scale_and_min(packed: &[u8; 12], index: usize) -> (u8, u8) {
     }
 }
 
+/// The packed form of the scales and mins, which have 6 bits each.
+pub(super) fn pack(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; 12] {
+    std::array::from_fn(|byte| match byte {
+        0..4 => scales[byte] | scales[byte + 4] >> 4 << 6,
+        4..8 => mins[byte - 4] | mins[byte] >> 4 << 6,
+        _ => scales[byte - 4] & 15 | mins[byte - 4] << 4,
+    })
+}
+
 /// The values of a super-block, 32 quants at a time.
 pub(super) fn dequantize(
     scale: Half,

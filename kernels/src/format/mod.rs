@@ -24,6 +24,9 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod quantize;
+
+pub use quantize::Quantizer;
 
 /// Values that the kernels take at a time: a K-quant's block, or eight blocks of 32.
 pub(crate) const UNIT: usize = 256;

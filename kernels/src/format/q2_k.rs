@@ -11,11 +11,11 @@ pub(crate) struct Q2_K;
 #[repr(C)]
 pub(crate) struct Block {
     /// Of each 16 values: scale in the low nibble, min in the high one.
-    scales: [u8; 16],
+    pub(super) scales: [u8; 16],
     /// Values 128n + 32j + i: bits 2j and 2j + 1 of byte 32n + i.
-    quants: [u8; 64],
-    scale: Half,
-    min: Half,
+    pub(super) quants: [u8; 64],
+    pub(super) scale: Half,
+    pub(super) min: Half,
 }
 
 impl BlockFormat for Q2_K {

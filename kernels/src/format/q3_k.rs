@@ -11,12 +11,12 @@ pub(crate) struct Q3_K;
 #[repr(C)]
 pub(crate) struct Block {
     /// Third bits, value 32j + i: bit j of byte i.
-    high: [u8; 32],
+    pub(super) high: [u8; 32],
     /// Low two bits, values 128n + 32j + i: bits 2j and 2j + 1 of byte 32n + i.
-    quants: [u8; 64],
+    pub(super) quants: [u8; 64],
     /// Scale j plus 32: four low bits in nibbles (0..8 low, 8..16 high), two high bits behind them.
-    scales: [u8; 12],
-    scale: Half,
+    pub(super) scales: [u8; 12],
+    pub(super) scale: Half,
 }
 
 impl BlockFormat for Q3_K {
@@ -73,4 +73,12 @@ fn sub_scale(packed: &[u8; 12], index: usize) -> u8 {
         packed[index - 8] >> 4
     };
     low | (packed[8 + index % 4] >> (2 * (index / 4)) & 3) << 4
+}
+
+/// The packed form of the scales plus 32, which have 6 bits.
+pub(super) fn pack_scales(scales: &[u8; 16]) -> [u8; 12] {
+    std::array::from_fn(|byte| match byte {
+        0..8 => scales[byte] & 15 | scales[byte + 8] << 4,
+        _ => (0..4).fold(0, |bits, j| bits | scales[byte - 8 + 4 * j] >> 4 << (2 * j)),
+    })
 }

@@ -10,10 +10,10 @@ pub(crate) struct Q4_1;
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Block {
-    scale: Half,
-    min: Half,
+    pub(super) scale: Half,
+    pub(super) min: Half,
     /// Low nibbles: values 0..16; high nibbles: values 16..32.
-    quants: [u8; 16],
+    pub(super) quants: [u8; 16],
 }
 
 impl BlockFormat for Q4_1 {

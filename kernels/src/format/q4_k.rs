@@ -10,11 +10,11 @@ pub(crate) struct Q4_K;
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Block {
-    scale: Half,
-    min: Half,
-    scales: [u8; 12],
+    pub(super) scale: Half,
+    pub(super) min: Half,
+    pub(super) scales: [u8; 12],
     /// Values 64n + i: low nibble of byte 32n + i; values 64n + 32 + i: its high nibble.
-    quants: [u8; 128],
+    pub(super) quants: [u8; 128],
 }
 
 impl BlockFormat for Q4_K {

@@ -10,11 +10,11 @@ pub(crate) struct Q5_0;
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Block {
-    scale: Half,
+    pub(super) scale: Half,
     /// Bit `i` is the fifth bit of quant `i`.
-    high: [u8; 4],
+    pub(super) high: [u8; 4],
     /// Low nibbles: values 0..16; high nibbles: values 16..32.
-    quants: [u8; 16],
+    pub(super) quants: [u8; 16],
 }
 
 impl BlockFormat for Q5_0 {

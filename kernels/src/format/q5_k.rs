@@ -10,13 +10,13 @@ pub(crate) struct Q5_K;
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Block {
-    scale: Half,
-    min: Half,
-    scales: [u8; 12],
+    pub(super) scale: Half,
+    pub(super) min: Half,
+    pub(super) scales: [u8; 12],
     /// Fifth bits, value 32j + i: bit j of byte i.
-    high: [u8; 32],
+    pub(super) high: [u8; 32],
     /// Values 64n + i: low nibble of byte 32n + i; values 64n + 32 + i: its high nibble.
-    quants: [u8; 128],
+    pub(super) quants: [u8; 128],
 }
 
 impl BlockFormat for Q5_K {

@@ -11,12 +11,12 @@ pub(crate) struct Q6_K;
 #[repr(C)]
 pub(crate) struct Block {
     /// Four low bits, value 128n + 64h + i: nibble h of byte 64n + i.
-    low: [u8; 128],
+    pub(super) low: [u8; 128],
     /// Two high bits, value 128n + 32j + i: bits 2j and 2j + 1 of byte 32n + i.
-    high: [u8; 64],
+    pub(super) high: [u8; 64],
     /// Signed.
-    scales: [u8; 16],
-    scale: Half,
+    pub(super) scales: [u8; 16],
+    pub(super) scale: Half,
 }
 
 impl BlockFormat for Q6_K {

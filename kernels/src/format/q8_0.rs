@@ -10,8 +10,8 @@ pub(crate) struct Q8_0;
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Block {
-    scale: Half,
-    quants: [u8; 32],
+    pub(super) scale: Half,
+    pub(super) quants: [u8; 32],
 }
 
 impl BlockFormat for Q8_0 {
