@@ -71,7 +71,7 @@ struct Options {
     )]
     depth: Vec<u32>,
 
-    /// Threads [default: the processors that this process may use]
+    /// Threads [default: the physical performance cores that this process may use]
     #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
     threads: Vec<usize>,
 

@@ -57,7 +57,7 @@ struct Options {
     #[arg(short, long, value_name = "COUNT")]
     context: Option<usize>,
 
-    /// Threads [default: the processors that this process may use]
+    /// Threads [default: the physical performance cores that this process may use]
     #[arg(short, long, value_name = "COUNT")]
     threads: Option<usize>,
 

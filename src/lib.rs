@@ -67,6 +67,7 @@
 
 mod cache;
 mod cancel;
+mod cpus;
 mod error;
 mod generate;
 pub mod gguf;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use gristmill_kernels::Level;
 
+use crate::cpus;
 use crate::gguf::Gguf;
 use crate::pool::{MAX_THREADS, Pool};
 use crate::session::{Session, SessionOptions};
@@ -164,7 +165,9 @@ pub struct ModelBuilder {
 }
 
 impl ModelBuilder {
-    /// Threads of a forward pass. Default: the processors that this process may use.
+    /// Threads of a forward pass. Default: one for each physical performance core that this process
+    /// may use, by its affinity mask and by the quota of its control group (Linux; elsewhere, one for
+    /// each processor).
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
@@ -233,8 +236,8 @@ impl ModelBuilder {
     }
 
     fn thread_count(&self) -> Result<usize> {
-        let available = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.threads.unwrap_or_else(|| available().min(MAX_THREADS));
+        let default = || cpus::default_threads().min(MAX_THREADS);
+        let threads = self.threads.unwrap_or_else(default);
         if (1..=MAX_THREADS).contains(&threads) {
             return Ok(threads);
         }
