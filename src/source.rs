@@ -121,6 +121,11 @@ pub struct Bytes {
 }
 
 impl Bytes {
+    /// A view of a copy of `bytes`.
+    pub(crate) fn from_memory(bytes: &[u8]) -> Bytes {
+        Source::from_memory(bytes.into()).whole()
+    }
+
     /// A view of a part of this view, or `None` if the range is not inside it.
     pub(crate) fn slice(&self, range: Range<usize>) -> Option<Bytes> {
         let start = self.range.start.checked_add(range.start)?;

@@ -26,6 +26,37 @@ pub struct Array {
 }
 
 impl Array {
+    /// A new array of numbers or bools, for a file that is written.
+    #[must_use]
+    pub fn of_numbers<T: Number>(numbers: &[T]) -> Array {
+        let mut bytes = Vec::new();
+        for &number in numbers {
+            number.extend_bytes(&mut bytes);
+        }
+        Array::new(T::TYPE, numbers.len(), &bytes)
+    }
+
+    /// A new array of strings, for a file that is written.
+    #[must_use]
+    pub fn of_strings<T: AsRef<[u8]>>(strings: &[T]) -> Array {
+        let mut bytes = Vec::new();
+        for string in strings {
+            let string = string.as_ref();
+            bytes.extend((string.len() as u64).to_le_bytes());
+            bytes.extend(string);
+        }
+        Array::new(ValueType::String, strings.len(), &bytes)
+    }
+
+    fn new(element_type: ValueType, len: usize, bytes: &[u8]) -> Array {
+        Array {
+            place: "new array".into(),
+            element_type,
+            len,
+            bytes: Bytes::from_memory(bytes),
+        }
+    }
+
     /// The type that the file declares for the elements.
     #[must_use]
     pub fn element_type(&self) -> ValueType {
@@ -235,15 +266,17 @@ impl Iterator for Values<'_> {
 impl ExactSizeIterator for Values<'_> {}
 
 /// Rust types that an array can have as elements.
-pub trait Number: Copy + sealed::FromBytes {
+pub trait Number: Copy + sealed::AsBytes {
     /// The type as a file declares it.
     const TYPE: ValueType;
 }
 
 mod sealed {
-    /// A number from exactly its bytes, little-endian.
-    pub trait FromBytes: Sized {
+    /// A number as its bytes, little-endian.
+    pub trait AsBytes: Sized {
+        /// From exactly its bytes.
         fn from_bytes(bytes: &[u8]) -> Option<Self>;
+        fn extend_bytes(self, bytes: &mut Vec<u8>);
     }
 }
 
@@ -252,9 +285,13 @@ macro_rules! numbers {
         impl Number for $rust {
             const TYPE: ValueType = ValueType::$variant;
         }
-        impl sealed::FromBytes for $rust {
+        impl sealed::AsBytes for $rust {
             fn from_bytes(bytes: &[u8]) -> Option<$rust> {
                 bytes.try_into().ok().map($rust::from_le_bytes)
+            }
+
+            fn extend_bytes(self, bytes: &mut Vec<u8>) {
+                bytes.extend(self.to_le_bytes());
             }
         }
     )*};
@@ -268,8 +305,12 @@ impl Number for bool {
     const TYPE: ValueType = ValueType::Bool;
 }
 
-impl sealed::FromBytes for bool {
+impl sealed::AsBytes for bool {
     fn from_bytes(bytes: &[u8]) -> Option<bool> {
         bytes.first().map(|&byte| byte != 0)
+    }
+
+    fn extend_bytes(self, bytes: &mut Vec<u8>) {
+        bytes.push(self.into());
     }
 }

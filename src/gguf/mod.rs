@@ -1,4 +1,4 @@
-//! Reading GGUF files.
+//! Reading and writing GGUF files.
 //!
 //! GGUF is the file format of the ggml library and its relatives; this follows its specification
 //! (`docs/gguf.md` in the ggml repository). Numbers are little-endian; a string is its length in
@@ -15,7 +15,8 @@
 //!    else 32), as does each tensor in it.
 //!
 //! [`Gguf::open`] parses all of that once. What it gives out is right by construction: types are
-//! known, shapes are not empty and do not overflow, every tensor's bytes lie in the file.
+//! known, shapes are not empty and do not overflow, every tensor's bytes lie in the file. A
+//! [`Writer`] makes a file from a [`Header`] and the tensors' bytes.
 //!
 //! ```
 //! # fn main() -> gristmill::Result<()> {
@@ -49,6 +50,7 @@ mod array;
 mod fault;
 mod from_value;
 mod ggml_type;
+mod header;
 mod limits;
 mod part;
 mod reader;
@@ -56,6 +58,7 @@ mod split;
 mod table;
 mod tensor_info;
 mod value;
+mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -67,8 +70,10 @@ pub use crate::source::Bytes;
 pub use array::{Array, Number, Numbers, Strings, Values};
 pub use from_value::FromValue;
 pub use ggml_type::GgmlType;
+pub use header::Header;
 pub use tensor_info::TensorInfo;
 pub use value::{Text, Value, ValueType};
+pub use writer::Writer;
 
 use part::{Metadata, Part};
 use table::Table;

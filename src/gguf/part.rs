@@ -197,25 +197,30 @@ fn read_name(reader: &mut Reader<'_>, limit: u64) -> Parsed<Arc<str>> {
     Ok(String::from_utf8_lossy(name).into())
 }
 
+/// The key of the alignment of tensors.
+pub(super) const ALIGNMENT_KEY: &str = "general.alignment";
+
 /// `general.alignment`, which must be of type `u32`, as the specification says.
 fn alignment(metadata: &Metadata, name: &str) -> Result<usize> {
-    const KEY: &str = "general.alignment";
-    let alignment = match metadata.find(KEY) {
-        None => DEFAULT_ALIGNMENT,
-        Some((_, Value::U32(alignment)))
+    let value = metadata.find(ALIGNMENT_KEY).map(|(_, value)| value);
+    checked_alignment(value).at(|| place_of_key(name, ALIGNMENT_KEY))
+}
+
+/// The alignment that a value of [`ALIGNMENT_KEY`] says.
+pub(super) fn checked_alignment(value: Option<&Value>) -> Parsed<usize> {
+    match value {
+        None => Ok(DEFAULT_ALIGNMENT as usize),
+        Some(Value::U32(alignment))
             if alignment.is_power_of_two()
                 && (MIN_ALIGNMENT..=MAX_ALIGNMENT).contains(alignment) =>
         {
-            *alignment
+            Ok(*alignment as usize)
         }
-        Some((_, value)) => {
-            let expected =
-                format!("a power of two from {MIN_ALIGNMENT} to {MAX_ALIGNMENT} of type u32");
-            return Err(Fault::malformed(expected, value.describe()))
-                .at(|| place_of_key(name, KEY));
-        }
-    };
-    Ok(alignment as usize)
+        Some(value) => Err(Fault::malformed(
+            format!("a power of two from {MIN_ALIGNMENT} to {MAX_ALIGNMENT} of type u32"),
+            value.describe(),
+        )),
+    }
 }
 
 fn read_entries(reader: &mut Reader<'_>, count: u64, name: &str) -> Result<Vec<(Arc<str>, Entry)>> {

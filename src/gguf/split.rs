@@ -18,6 +18,9 @@ const NO: &str = "split.no";
 const COUNT: &str = "split.count";
 const TENSORS_COUNT: &str = "split.tensors.count";
 
+/// The keys that make a file a part of a split set.
+pub(super) const KEYS: [&str; 3] = [NO, COUNT, TENSORS_COUNT];
+
 /// Opens the file at `path` and, if it is a part of a split set, all others.
 pub(super) fn open_all(path: &Path) -> Result<Vec<Part>> {
     let opened = Part::open(path, 0)?;

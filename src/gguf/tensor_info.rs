@@ -77,7 +77,7 @@ impl TensorInfo {
 
 /// Checked dimensions: none is zero, and the number of elements fits `usize`.
 #[derive(Clone, Debug)]
-struct Shape {
+pub(super) struct Shape {
     sizes: [u64; MAX_DIMENSIONS as usize],
     count: usize,
     cols: usize,
@@ -85,7 +85,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn dimensions(&self) -> &[u64] {
+    pub(super) fn dimensions(&self) -> &[u64] {
         self.sizes.get(..self.count).unwrap_or_default()
     }
 
@@ -99,6 +99,24 @@ impl Shape {
         for size in sizes.iter_mut().take(count as usize) {
             *size = reader.u64()?;
         }
+        Shape::checked(sizes, count as usize)
+    }
+
+    /// The shape of these dimensions, the contiguous one first.
+    pub(super) fn new(dimensions: &[u64]) -> Parsed<Shape> {
+        let mut sizes = [1; MAX_DIMENSIONS as usize];
+        match sizes.get_mut(..dimensions.len()) {
+            Some(slots) if !dimensions.is_empty() => slots.copy_from_slice(dimensions),
+            _ => {
+                let expected = format!("1 to {MAX_DIMENSIONS} dimensions");
+                return Err(Fault::malformed(expected, dimensions.len().to_string()));
+            }
+        }
+        Shape::checked(sizes, dimensions.len())
+    }
+
+    /// `count` sizes, and ones behind them.
+    fn checked(sizes: [u64; MAX_DIMENSIONS as usize], count: usize) -> Parsed<Shape> {
         let [first, others @ ..] = sizes;
         if sizes.contains(&0) {
             return Err(Fault::malformed(
@@ -114,7 +132,7 @@ impl Shape {
         match (product(&[first]), product(&others), product(&sizes)) {
             (Some(cols), Some(rows), Some(_)) => Ok(Shape {
                 sizes,
-                count: count as usize,
+                count,
                 cols,
                 rows,
             }),
@@ -126,7 +144,7 @@ impl Shape {
     }
 
     /// Bytes of a tensor of this shape and type, whose rows must be whole blocks.
-    fn byte_len(&self, ggml_type: GgmlType) -> Parsed<usize> {
+    pub(super) fn byte_len(&self, ggml_type: GgmlType) -> Parsed<usize> {
         let block = ggml_type.block_elements();
         if !self.cols.is_multiple_of(block) {
             return Err(Fault::malformed(

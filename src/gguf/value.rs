@@ -27,6 +27,12 @@ macro_rules! value_types {
                 match self { $(ValueType::$variant => $name,)* }
             }
 
+            /// The number that stands for the type in a file.
+            #[must_use]
+            pub fn number(self) -> u32 {
+                match self { $(ValueType::$variant => $number,)* }
+            }
+
             /// Bytes of a value in the file; `None` for strings and arrays, whose size varies.
             #[must_use]
             pub fn fixed_bytes(self) -> Option<usize> {
@@ -177,6 +183,28 @@ impl Value {
     }
 }
 
+/// A value of each plain type from the Rust type.
+macro_rules! from_rust {
+    ($($rust:ty => $variant:ident;)*) => {$(
+        impl From<$rust> for Value {
+            fn from(value: $rust) -> Value {
+                Value::$variant(value)
+            }
+        }
+    )*};
+}
+
+from_rust! {
+    u8 => U8; i8 => I8; u16 => U16; i16 => I16; u32 => U32; i32 => I32; u64 => U64; i64 => I64;
+    f32 => F32; f64 => F64; bool => Bool; Text => String; Array => Array;
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::String(text.into())
+    }
+}
+
 /// Bools as they are, if each is 0 or 1: the specification calls everything else invalid.
 pub(super) fn check_bools(bytes: &[u8]) -> Parsed<&[u8]> {
     match bytes.iter().find(|&&byte| byte > 1) {
@@ -193,7 +221,7 @@ pub(super) fn view(bytes: &Bytes, range: Range<usize>) -> Parsed<Bytes> {
         .ok_or_else(|| Fault::malformed(text, "the end of the file"))
 }
 
-/// A string of the file, as bytes: real files hold invalid UTF-8 and NULs in strings.
+/// A string, as bytes: real files hold invalid UTF-8 and NULs in strings.
 #[derive(Clone)]
 pub struct Text(Bytes);
 
@@ -208,6 +236,12 @@ impl Text {
     #[must_use]
     pub fn to_str_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Text {
+        Text(Bytes::from_memory(text.as_bytes()))
     }
 }
 
