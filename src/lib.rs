@@ -44,8 +44,8 @@
 //!
 //! [`Model::supported_architectures`] names what runs. Of the block formats the floats, the `Q*_0` and
 //! `Q*_1`, and the K-quants are there. What a file needs and this version has not is an
-//! [`Error::Unsupported`], never a guess. The module [`gguf`] reads any GGUF file, also of models that
-//! do not run.
+//! [`Error::Unsupported`], never a guess. The module [`gguf`] reads and writes any GGUF file, also
+//! of models that do not run; [`quantize`] makes smaller ones.
 //!
 //! # Instruction sets
 //!
@@ -73,6 +73,7 @@ mod generate;
 pub mod gguf;
 mod model;
 mod pool;
+pub mod quantize;
 mod sample;
 mod session;
 mod source;
