@@ -5,7 +5,7 @@ use std::ops::Range;
 use gristmill_kernels::ops::to_f16;
 use gristmill_kernels::{Format, Level, Matrix};
 
-use crate::pool::{Pool, Shared, Worker};
+use crate::pool::{Pool, Share, Shared};
 use crate::{Error, Result};
 
 /// How the KV cache stores a value.
@@ -124,23 +124,23 @@ impl HeadRows {
         Some(Self { store, head_dim })
     }
 
-    /// Stores this thread's heads of the tokens at `positions`. `row` puts the values of a head and a
+    /// Stores the share's heads of the tokens at `positions`. `row` puts the values of a head and a
     /// token, counted from 0, into an empty vector.
     pub(crate) fn store(
         &self,
-        worker: &Worker<'_>,
+        share: &Share,
         level: Level,
         positions: Range<usize>,
         row: impl FnMut(usize, usize, &mut Vec<f32>),
     ) {
         match &self.store {
             Store::F32(rows) => {
-                self.each(worker, rows, positions, row, |from, to| {
+                self.each(share, rows, positions, row, |from, to| {
                     to.copy_from_slice(from)
                 });
             }
             Store::F16(rows) => {
-                self.each(worker, rows, positions, row, |from, to| {
+                self.each(share, rows, positions, row, |from, to| {
                     to_f16(level, from, to)
                 });
             }
@@ -149,7 +149,7 @@ impl HeadRows {
 
     fn each<T>(
         &self,
-        worker: &Worker<'_>,
+        share: &Share,
         rows: &Shared<T>,
         positions: Range<usize>,
         mut row: impl FnMut(usize, usize, &mut Vec<f32>),
@@ -157,7 +157,7 @@ impl HeadRows {
     ) {
         let head_dim = self.head_dim;
         let mut values = Vec::with_capacity(head_dim);
-        let (range, cache) = rows.rows_mut(worker);
+        let (range, cache) = rows.rows_mut(share);
         for (head, cache) in range.zip(cache.chunks_exact_mut(rows.cols())) {
             let cache = &mut cache[positions.start * head_dim..positions.end * head_dim];
             for (token, to) in cache.chunks_exact_mut(head_dim).enumerate() {
@@ -171,13 +171,13 @@ impl HeadRows {
     /// The first `positions` rows of a head, `[positions, head_dim]`.
     pub(crate) fn head<'a>(
         &'a self,
-        worker: &'a Worker<'_>,
+        share: &'a Share,
         head: usize,
         positions: usize,
     ) -> Matrix<'a> {
         let (format, bytes): (_, &[u8]) = match &self.store {
-            Store::F32(rows) => (Format::F32, bytemuck::cast_slice(rows.row(worker, head))),
-            Store::F16(rows) => (Format::F16, bytemuck::cast_slice(rows.row(worker, head))),
+            Store::F32(rows) => (Format::F32, bytemuck::cast_slice(rows.row(share, head))),
+            Store::F16(rows) => (Format::F16, bytemuck::cast_slice(rows.row(share, head))),
         };
         let row_bytes = format
             .row_bytes(self.head_dim)

@@ -1,7 +1,7 @@
 //! The forward pass: one for all architectures.
 //!
-//! All threads walk through it together, phase by phase (see [`crate::pool`]). In each phase a thread
-//! works on its share of the tokens or of a matrix's rows:
+//! All threads walk through it together, phase by phase (see [`crate::pool`]). Each phase is cut into
+//! shares of the tokens or of a matrix's rows:
 //!
 //! ```text
 //! embed                                  rows of the residual stream      by token
@@ -32,7 +32,7 @@ use super::config::Config;
 use super::weights::{Layer, Linear, Weights};
 use crate::cache::{KvCache, LayerCache};
 use crate::cancel::CancelToken;
-use crate::pool::{Pool, Shared, Worker};
+use crate::pool::{Pool, Share, Shared, Worker};
 
 /// Rows of queries that attention takes at a time: enough that unpacking a key costs little.
 const ATTENTION_ROWS: usize = 56;
@@ -204,16 +204,15 @@ struct Running<'a> {
     space: &'a Workspace,
     groups: &'a [Range<usize>],
     tiles: Tiles,
-    /// Written by the first thread in phases before those in which all look at it.
+    /// Written by the first share in phases before those in which all look at it.
     stop: AtomicBool,
 }
 
 impl Running<'_> {
     fn walk(&self, mut worker: Worker<'_>) {
-        let thread = self.space.threads[worker.index()].lock();
+        let thread = self.space.threads[worker.thread()].lock();
         let thread = &mut *thread.unwrap_or_else(PoisonError::into_inner);
-        self.embed(&worker);
-        worker.barrier();
+        worker.phase(|share| self.embed(share));
         for (index, layer) in self.pass.weights.layers.iter().enumerate() {
             if self.stop.load(Ordering::Relaxed) {
                 return;
@@ -226,17 +225,17 @@ impl Running<'_> {
         }
     }
 
-    /// Looks for a cancellation; all threads see the answer after the next barrier.
-    fn look_for_cancel(&self, worker: &Worker<'_>) {
+    /// Looks for a cancellation; all threads see the answer after this phase.
+    fn look_for_cancel(&self, share: &Share) {
         let cancelled = || self.pass.cancel.is_some_and(CancelToken::is_cancelled);
-        if worker.index() == 0 && cancelled() {
+        if share.is_first() && cancelled() {
             self.stop.store(true, Ordering::Relaxed);
         }
     }
 
     /// Token embeddings and RoPE's angles.
-    fn embed(&self, worker: &Worker<'_>) {
-        self.look_for_cancel(worker);
+    fn embed(&self, share: &Share) {
+        self.look_for_cancel(share);
         let Pass {
             weights,
             tokens,
@@ -244,8 +243,8 @@ impl Running<'_> {
             ..
         } = *self.pass;
         let matrix = weights.token_embedding.view();
-        let (range, residual) = self.space.residual.rows_mut(worker);
-        let (_, angles) = self.space.angles.rows_mut(worker);
+        let (range, residual) = self.space.residual.rows_mut(share);
+        let (_, angles) = self.space.angles.rows_mut(share);
         let residual = residual.chunks_exact_mut(self.space.residual.cols());
         let angles = angles.chunks_exact_mut(self.space.angles.cols());
         for ((index, row), angles) in range.zip(residual).zip(angles) {
@@ -262,50 +261,49 @@ impl Running<'_> {
         cache: &LayerCache,
     ) {
         let space = self.space;
-        self.normed_inputs(worker, thread, self.groups, 0, &layer.attention_norm);
-        worker.barrier();
-        for (linear, out) in [
-            (&layer.query, &space.query),
-            (&layer.key, &space.key),
-            (&layer.value, &space.value),
-        ] {
-            self.linear(worker, thread, linear, Store::Replace, out);
-        }
-        worker.barrier();
-        self.store(worker, cache);
-        worker.barrier();
-        self.attend(worker, thread, cache);
-        worker.barrier();
-        self.gathered_inputs(worker, thread);
-        worker.barrier();
-        self.linear(
-            worker,
-            thread,
-            &layer.attention_output,
-            Store::Add,
-            &space.residual,
-        );
-        worker.barrier();
+        worker.phase(|share| {
+            self.normed_inputs(share, thread, self.groups, 0, &layer.attention_norm);
+        });
+        worker.phase(|share| {
+            for (linear, out) in [
+                (&layer.query, &space.query),
+                (&layer.key, &space.key),
+                (&layer.value, &space.value),
+            ] {
+                self.linear(share, thread, linear, Store::Replace, out);
+            }
+        });
+        worker.phase(|share| self.store(share, cache));
+        worker.phase(|share| self.attend(share, thread, cache));
+        worker.phase(|share| self.gathered_inputs(share, thread));
+        worker.phase(|share| {
+            let output = &layer.attention_output;
+            self.linear(share, thread, output, Store::Add, &space.residual);
+        });
     }
 
     fn feed_forward(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace, layer: &Layer) {
         let space = self.space;
-        self.normed_inputs(worker, thread, self.groups, 0, &layer.feed_forward_norm);
-        worker.barrier();
-        self.linear(worker, thread, &layer.gate, Store::Replace, &space.gate);
-        self.linear(worker, thread, &layer.up, Store::Replace, &space.up);
-        worker.barrier();
-        let (gate, up) = (space.gate.read(worker), space.up.read(worker));
-        let cols = space.gate.cols();
-        self.inputs(worker, thread, self.groups, cols, |tokens, rows| {
-            let values = tokens.start * cols..tokens.end * cols;
-            rows.extend_from_slice(&gate[values.clone()]);
-            silu_mul(self.pass.level, rows, &up[values]);
+        worker.phase(|share| {
+            self.normed_inputs(share, thread, self.groups, 0, &layer.feed_forward_norm);
         });
-        worker.barrier();
-        self.look_for_cancel(worker);
-        self.linear(worker, thread, &layer.down, Store::Add, &space.residual);
-        worker.barrier();
+        worker.phase(|share| {
+            self.linear(share, thread, &layer.gate, Store::Replace, &space.gate);
+            self.linear(share, thread, &layer.up, Store::Replace, &space.up);
+        });
+        worker.phase(|share| {
+            let (gate, up) = (space.gate.read(share), space.up.read(share));
+            let cols = space.gate.cols();
+            self.inputs(share, thread, self.groups, cols, |tokens, rows| {
+                let values = tokens.start * cols..tokens.end * cols;
+                rows.extend_from_slice(&gate[values.clone()]);
+                silu_mul(self.pass.level, rows, &up[values]);
+            });
+        });
+        worker.phase(|share| {
+            self.look_for_cancel(share);
+            self.linear(share, thread, &layer.down, Store::Add, &space.residual);
+        });
     }
 
     fn logits(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace) {
@@ -316,32 +314,29 @@ impl Running<'_> {
             ..
         } = *self.pass;
         let groups: Vec<_> = groups(level, output.len()).collect();
-        self.normed_inputs(worker, thread, &groups, output.start, &weights.output_norm);
-        worker.barrier();
-        let inputs = &self.space.inputs.read(worker)[..groups.len()];
-        let (range, out) = self.space.logits.columns_mut(worker);
-        let rows = weights.output.view().narrow(range);
-        matmul(
-            level,
-            rows,
-            inputs,
-            &mut thread.products,
-            Store::Replace,
-            out,
-        );
+        worker.phase(|share| {
+            self.normed_inputs(share, thread, &groups, output.start, &weights.output_norm);
+        });
+        worker.phase(|share| {
+            let inputs = &self.space.inputs.read(share)[..groups.len()];
+            let (range, out) = self.space.logits.columns_mut(share);
+            let rows = weights.output.view().narrow(range);
+            let scratch = &mut thread.products;
+            matmul(level, rows, inputs, scratch, Store::Replace, out);
+        });
     }
 
-    /// Fills this thread's share of the groups: `rows` puts the values of the tokens that it is given
+    /// Fills a share of the groups: `rows` puts the values of the tokens that it is given
     /// into an empty vector.
     fn inputs(
         &self,
-        worker: &Worker<'_>,
+        share: &Share,
         thread: &mut ThreadSpace,
         groups: &[Range<usize>],
         cols: usize,
         rows: impl Fn(Range<usize>, &mut Vec<f32>),
     ) {
-        let (range, inputs) = self.space.inputs.rows_mut(worker);
+        let (range, inputs) = self.space.inputs.rows_mut(share);
         for (index, group) in range.zip(inputs) {
             let Some(tokens) = groups.get(index) else {
                 break;
@@ -355,16 +350,16 @@ impl Running<'_> {
     /// The residual stream, normed, as inputs; the groups count from token `first`.
     fn normed_inputs(
         &self,
-        worker: &Worker<'_>,
+        share: &Share,
         thread: &mut ThreadSpace,
         groups: &[Range<usize>],
         first: usize,
         weight: &[f32],
     ) {
         let Pass { level, config, .. } = *self.pass;
-        let residual = self.space.residual.read(worker);
+        let residual = self.space.residual.read(share);
         let cols = weight.len();
-        self.inputs(worker, thread, groups, cols, |tokens, rows| {
+        self.inputs(share, thread, groups, cols, |tokens, rows| {
             let residual = &residual[(first + tokens.start) * cols..(first + tokens.end) * cols];
             rows.resize(residual.len(), 0.0);
             rms_norm(level, residual, weight, config.norm_epsilon, rows);
@@ -372,12 +367,12 @@ impl Running<'_> {
     }
 
     /// What attention left in its items, token by token, as inputs.
-    fn gathered_inputs(&self, worker: &Worker<'_>, thread: &mut ThreadSpace) {
-        let attended = self.space.attended.read(worker);
+    fn gathered_inputs(&self, share: &Share, thread: &mut ThreadSpace) {
+        let attended = self.space.attended.read(share);
         let item_values = self.space.attended.cols();
         let place_values = item_values / self.tiles.tile_tokens;
         let cols = self.pass.config.query_length();
-        self.inputs(worker, thread, self.groups, cols, |tokens, rows| {
+        self.inputs(share, thread, self.groups, cols, |tokens, rows| {
             for token in tokens {
                 for head in 0..self.tiles.heads {
                     let (item, place) = self.tiles.find(head, token);
@@ -388,18 +383,18 @@ impl Running<'_> {
         });
     }
 
-    /// This thread's columns of `out = inputs . matrix + bias`, or of `out += …`.
+    /// The share's columns of `out = inputs . matrix + bias`, or of `out += …`.
     fn linear(
         &self,
-        worker: &Worker<'_>,
+        share: &Share,
         thread: &mut ThreadSpace,
         linear: &Linear,
         mut store: Store,
         out: &Shared<f32>,
     ) {
         let level = self.pass.level;
-        let inputs = self.space.inputs.read(worker);
-        let (range, mut out) = out.columns_mut(worker);
+        let inputs = self.space.inputs.read(share);
+        let (range, mut out) = out.columns_mut(share);
         if let Some(bias) = &linear.bias {
             let bias = &bias[range.clone()];
             for row in 0..out.rows() {
@@ -414,8 +409,8 @@ impl Running<'_> {
         matmul(level, rows, inputs, &mut thread.products, store, out);
     }
 
-    /// Stores this thread's key heads, rotated, and value heads in the cache.
-    fn store(&self, worker: &Worker<'_>, cache: &LayerCache) {
+    /// Stores the share's key heads, rotated, and value heads in the cache.
+    fn store(&self, share: &Share, cache: &LayerCache) {
         let Pass {
             level,
             config,
@@ -423,19 +418,19 @@ impl Running<'_> {
             ..
         } = *self.pass;
         let positions = position..position + self.pass.tokens.len();
-        let (key, value) = (self.space.key.read(worker), self.space.value.read(worker));
-        let angles = self.space.angles.read(worker);
+        let (key, value) = (self.space.key.read(share), self.space.value.read(share));
+        let angles = self.space.angles.read(share);
         let head_dim = config.head_dim;
         let start = |head: usize, token: usize| token * config.key_length() + head * head_dim;
         cache
             .keys
-            .store(worker, level, positions.clone(), |head, token, row| {
+            .store(share, level, positions.clone(), |head, token, row| {
                 row.extend_from_slice(&key[start(head, token)..][..head_dim]);
                 self.rotate(angles, token, row);
             });
         cache
             .values
-            .store(worker, level, positions, |head, token, row| {
+            .store(share, level, positions, |head, token, row| {
                 row.extend_from_slice(&value[start(head, token)..][..head_dim]);
             });
     }
@@ -449,17 +444,17 @@ impl Running<'_> {
         rotate(level, pairing, cos, sin, config.head_dim, heads);
     }
 
-    /// This thread's share of the attention items.
-    fn attend(&self, worker: &Worker<'_>, thread: &mut ThreadSpace, cache: &LayerCache) {
+    /// A share of the attention items.
+    fn attend(&self, share: &Share, thread: &mut ThreadSpace, cache: &LayerCache) {
         let Pass {
             level,
             config,
             position,
             ..
         } = *self.pass;
-        let query = self.space.query.read(worker);
-        let angles = self.space.angles.read(worker);
-        let (range, attended) = self.space.attended.rows_mut(worker);
+        let query = self.space.query.read(share);
+        let angles = self.space.angles.read(share);
+        let (range, attended) = self.space.attended.rows_mut(share);
         let group = config.head_count / config.head_count_kv;
         let place_values = group * config.head_dim;
         let scale = 1.0 / (config.head_dim as f32).sqrt();
@@ -480,8 +475,8 @@ impl Running<'_> {
             let attention = Attention {
                 queries: &thread.rows,
                 visible: &thread.visible,
-                keys: cache.keys.head(worker, head, positions),
-                values: cache.values.head(worker, head, positions),
+                keys: cache.keys.head(share, head, positions),
+                values: cache.values.head(share, head, positions),
             };
             let out = &mut out[..tokens.len() * place_values];
             attend(level, attention, &mut thread.attention, out);
