@@ -10,7 +10,7 @@
 //!     start    = MAGIC - offset * (sum of the activations)           per token
 //!     integers = start + quants . activations                       4 columns per instruction
 //!     sum     += (integers - MAGIC) * scale * activation_scale
-//!     sum     -= min * activation_scale * (sum of the activations)   formats with mins
+//!     sum     -= min * activation_scale * (sum of the activations)   formats with mins, or +=
 //! ```
 //!
 //! Rows lie across the lanes, four columns in each; the activations are broadcast from memory. The
@@ -26,27 +26,10 @@ use crate::format::{FloatFormat, FormatVisitor, QuantFormat, UNIT, offset, store
 use crate::inputs::{BLOCK, InputGroup};
 use crate::level::Level;
 use crate::matrix::Matrix;
-use crate::simd::{Kernel, MAGIC_BITS, Simd, Tile};
+use crate::simd::{Kernel, Line, MAGIC_BITS, Simd, Tile};
 
 /// Rows in a vector.
 pub(crate) const LANES: usize = 16;
-
-/// One vector of a panel.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C, align(64))]
-pub(crate) struct Line([u8; 64]);
-
-impl Line {
-    #[inline(always)]
-    fn floats(&self) -> &[f32; LANES] {
-        bytemuck::cast_ref(self)
-    }
-
-    #[inline(always)]
-    pub(crate) fn floats_mut(&mut self) -> &mut [f32; LANES] {
-        bytemuck::cast_mut(self)
-    }
-}
 
 /// Working memory of a product; one per thread, kept from product to product.
 #[derive(Debug, Default)]
@@ -63,7 +46,8 @@ pub struct Scratch {
 struct Corrections {
     /// Where the integer sums start.
     starts: Vec<i32>,
-    /// Scale times sum of the quants, for formats with mins; otherwise empty.
+    /// What a min is multiplied with: scale times sum of the quants, with the sign of the min. Empty for
+    /// formats without mins.
     scaled_sums: Vec<f32>,
 }
 
@@ -75,15 +59,16 @@ impl Corrections {
             let sums = group.sums_of(F::SUB);
             let starts = sums.iter().map(|sum| MAGIC_BITS - offset::<S, F>() * sum);
             self.starts.extend(starts);
-            if F::HAS_MINS {
+            if F::MINS.exist() {
                 // Two sub-blocks of 16 share a scale.
                 let scales = group.scales().chunks_exact(group.tokens());
                 let sums = sums.chunks_exact(BLOCK / F::SUB * group.tokens());
                 for (scales, sums) in scales.zip(sums) {
                     for sums in sums.chunks_exact(group.tokens()) {
                         let products = scales.iter().zip(sums);
-                        self.scaled_sums
-                            .extend(products.map(|(scale, &sum)| scale * sum as f32));
+                        self.scaled_sums.extend(
+                            products.map(|(scale, &sum)| F::MINS.sign() * scale * sum as f32),
+                        );
                     }
                 }
             }
@@ -207,7 +192,7 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
 
 /// Lines of a sub-block.
 const fn sub_block_lines<S: Simd, F: QuantFormat>() -> usize {
-    (F::SUB / 4 + 1 + F::HAS_MINS as usize) * S::TILE_VECTORS
+    (steps::<F>() + 1 + F::MINS.exist() as usize) * S::TILE_VECTORS
 }
 
 /// Lines of 32 columns.
@@ -274,40 +259,52 @@ fn unpack_unit<S: Simd, F: QuantFormat>(
 ) {
     // Loops, not closures and `map`: those may stay calls, which pass vectors through memory.
     let mut rows = [simd.bits(simd.splat(0.0)); LANES];
-    let steps = F::SUB / 4;
-    for chunk in 0..4 {
-        for row in 0..LANES {
-            rows[row] = stored_quants::<S, F>(simd, units[row], chunk);
-        }
-        let columns = simd.transpose(rows);
-        for (column, quants) in columns.into_iter().enumerate() {
-            let step = 16 * chunk + column;
-            let line = panel_line::<S, F>(step / steps, step % steps, vector);
-            simd.store_bytes(quants, &mut lines[line].0);
+    for half in 0..2 {
+        for half_vector in 0..2 {
+            for row in 0..LANES {
+                rows[row] = stored_quants::<S, F>(simd, units[row], half)[half_vector];
+            }
+            let columns = simd.transpose(rows);
+            for (column, quants) in columns.into_iter().enumerate() {
+                let sixteen = F::ORDER.sixteens()[4 * half_vector + column / 4];
+                let step = 32 * half + 4 * sixteen + column % 4;
+                let line = panel_line::<S, F>(step / steps::<F>(), step % steps::<F>(), vector);
+                simd.store_bytes(quants, &mut lines[line].0);
+            }
         }
     }
     for row in 0..LANES {
         rows[row] = simd.bits(F::scales(simd, units[row]));
     }
-    store_scales::<S, F>(simd, simd.transpose(rows), steps, vector, lines);
-    if F::HAS_MINS {
+    let (scales, mins) = (steps::<F>(), steps::<F>() + 1);
+    let columns = simd.transpose(rows);
+    let (first, behind) = columns.split_at(UNIT / F::SUB);
+    store_scales::<S, F>(simd, first, scales, vector, lines);
+    if F::MINS.exist() && F::SUB == 32 {
+        store_scales::<S, F>(simd, behind, mins, vector, lines);
+    } else if F::MINS.exist() {
         for row in 0..LANES {
             rows[row] = simd.bits(F::mins(simd, units[row]));
         }
-        store_scales::<S, F>(simd, simd.transpose(rows), steps + 1, vector, lines);
+        store_scales::<S, F>(simd, &simd.transpose(rows), mins, vector, lines);
     }
+}
+
+/// Lines of quants in a sub-block.
+const fn steps<F: QuantFormat>() -> usize {
+    F::SUB / 4
 }
 
 /// Puts the scales or mins of 16 rows behind the quants of their sub-blocks.
 #[inline(always)]
 fn store_scales<S: Simd, F: QuantFormat>(
     simd: S,
-    scales: [S::Bytes; LANES],
+    scales: &[S::Bytes],
     index: usize,
     vector: usize,
     lines: &mut [Line],
 ) {
-    for (sub_block, scales) in scales.into_iter().take(UNIT / F::SUB).enumerate() {
+    for (sub_block, &scales) in scales.iter().enumerate() {
         let line = panel_line::<S, F>(sub_block, index, vector);
         simd.store_bytes(scales, &mut lines[line].0);
     }
@@ -388,7 +385,7 @@ impl<F: QuantFormat> Tile for QuantTile<'_, '_, F> {
         let mut sums = [[simd.splat(0.0); VECTORS]; TOKENS];
         let sub_blocks = self
             .panel
-            .chunks_exact((steps + 1 + F::HAS_MINS as usize) * VECTORS)
+            .chunks_exact((steps + 1 + F::MINS.exist() as usize) * VECTORS)
             .zip(starts);
         for (index, (lines, starts)) in sub_blocks.enumerate() {
             let block = index * F::SUB / BLOCK;
@@ -424,11 +421,10 @@ impl<F: QuantFormat> Tile for QuantTile<'_, '_, F> {
                     );
                     let scale = simd.splat(scales[token]);
                     sums[token][vector] = simd.mul_add(scaled, scale, sums[token][vector]);
-                    if F::HAS_MINS {
+                    if F::MINS.exist() {
                         let mins = simd.load(lines[(steps + 1) * VECTORS + vector].floats());
                         let scaled_sum = simd.splat(scaled_sums[index][token]);
-                        sums[token][vector] =
-                            simd.neg_mul_add(mins, scaled_sum, sums[token][vector]);
+                        sums[token][vector] = simd.mul_add(mins, scaled_sum, sums[token][vector]);
                     }
                 }
             }

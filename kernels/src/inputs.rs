@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::format::UNIT;
+use crate::format::{HALF, Order, UNIT};
 use crate::level::Level;
-use crate::simd::{Kernel, SevenBits, Simd};
+use crate::simd::{Kernel, Line, Nibbles, Simd};
 
 /// Values that share an activation scale.
 pub(crate) const BLOCK: usize = 32;
@@ -32,18 +32,21 @@ pub struct InputGroup {
     sums16: Vec<i32>,
     /// `[padded / 32, tokens]`: sums of 32 quants.
     sums32: Vec<i32>,
-    one_token: OneToken,
+    /// Of one token only.
+    units: Vec<UnitInput>,
 }
 
-/// Scales and sums of one token as the dot product reads them.
-#[derive(Clone, Debug, Default)]
-struct OneToken {
-    /// `[padded / 16]`: every scale twice.
-    scales16: Vec<f32>,
-    /// `[padded / 16]`: scale times the sum of 16 quants.
-    sums16: Vec<f32>,
-    /// `[padded / 32]`: scale times the sum of 32 quants.
-    sums32: Vec<f32>,
+/// A unit of a single token, as the dot product reads it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnitInput {
+    /// The quants in each order of [`Order`].
+    quants: [[Line; 4]; Order::ALL.len()],
+    /// Of the eight blocks: scales, then scale times the sum of the quants.
+    pub(crate) factors32: Line,
+    /// Of the sixteen half blocks: scales.
+    pub(crate) scales16: Line,
+    /// Scale times the sum of the quants.
+    pub(crate) sums16: Line,
 }
 
 /// How `tokens` tokens are best cut into groups: as few as the level's tile allows, of near-equal
@@ -67,11 +70,6 @@ impl InputGroup {
     /// An empty group; [`InputGroup::fill`] allocates what it needs and keeps it.
     #[must_use]
     pub const fn new() -> Self {
-        let one_token = OneToken {
-            scales16: Vec::new(),
-            sums16: Vec::new(),
-            sums32: Vec::new(),
-        };
         Self {
             tokens: 0,
             cols: 0,
@@ -80,7 +78,7 @@ impl InputGroup {
             scales: Vec::new(),
             sums16: Vec::new(),
             sums32: Vec::new(),
-            one_token,
+            units: Vec::new(),
         }
     }
 
@@ -109,7 +107,7 @@ impl InputGroup {
         self.sums32.resize(tokens * padded / BLOCK, 0);
         level.run(Quantize { group: self, rows });
         if tokens == 1 {
-            self.one_token.fill(&self.scales, &self.sums16);
+            self.fill_units();
         }
     }
 
@@ -142,22 +140,9 @@ impl InputGroup {
         &self.scales
     }
 
-    /// Scales of `sub` (16 or 32) values; one token only.
-    pub(crate) fn scales_of(&self, sub: usize) -> &[f32] {
-        if sub == BLOCK {
-            &self.scales
-        } else {
-            &self.one_token.scales16
-        }
-    }
-
-    /// Scale times sum of `sub` (16 or 32) quants; one token only.
-    pub(crate) fn scaled_sums_of(&self, sub: usize) -> &[f32] {
-        if sub == BLOCK {
-            &self.one_token.sums32
-        } else {
-            &self.one_token.sums16
-        }
+    /// What the dot product reads; one token only.
+    pub(crate) fn units(&self) -> &[UnitInput] {
+        &self.units
     }
 
     /// `[padded / sub, tokens]`: sums of `sub` (16 or 32) quants.
@@ -170,16 +155,40 @@ impl InputGroup {
     }
 }
 
-impl OneToken {
-    fn fill(&mut self, scales: &[f32], sums: &[i32]) {
-        self.scales16.clear();
-        self.sums16.clear();
-        self.sums32.clear();
-        for (&scale, sums) in scales.iter().zip(sums.as_chunks::<2>().0) {
-            self.scales16.extend([scale, scale]);
-            self.sums16.extend(sums.map(|sum| scale * sum as f32));
-            self.sums32.push(scale * (sums[0] + sums[1]) as f32);
+impl UnitInput {
+    /// # Panics
+    /// If the slices are not those of a unit.
+    fn new(quants: &[[[i8; 4]; 8]], scales: &[f32], sums: &[i32]) -> Self {
+        let halves: &[[[i8; 16]; HALF / 16]] = bytemuck::cast_slice(quants);
+        let scale = |sixteen: usize| scales[sixteen / 2];
+        let scaled_sum = |sixteen: usize| scale(sixteen) * sums[sixteen] as f32;
+        let both = |block: usize| (sums[2 * block] + sums[2 * block + 1]) as f32;
+        Self {
+            quants: Order::ALL.map(|order| {
+                let ordered = |half: usize| order.sixteens().map(|sixteen| halves[half][sixteen]);
+                bytemuck::cast([ordered(0), ordered(1)])
+            }),
+            factors32: Line::from_floats(|i| scales[i % 8] * if i < 8 { 1.0 } else { both(i - 8) }),
+            scales16: Line::from_floats(scale),
+            sums16: Line::from_floats(scaled_sum),
         }
+    }
+
+    /// The quants in `order`: two vectors for each half.
+    pub(crate) fn quants(&self, order: Order) -> &[Line; 4] {
+        &self.quants[order as usize]
+    }
+}
+
+impl InputGroup {
+    fn fill_units(&mut self) {
+        self.units.clear();
+        let scales = self.scales.as_chunks::<{ UNIT / BLOCK }>().0;
+        let sums = self.sums16.as_chunks::<{ UNIT / 16 }>().0;
+        let quants = self.quants.as_chunks::<{ UNIT / BLOCK }>().0;
+        let parts = quants.iter().zip(scales).zip(sums);
+        self.units
+            .extend(parts.map(|((quants, scales), sums)| UnitInput::new(quants, scales, sums)));
     }
 }
 
@@ -240,7 +249,7 @@ impl InputGroup {
             }
             let quants = simd.to_i8(floats);
             let ones = simd.load_bytes(&[1; 64]);
-            sums[chunk] = simd.dot::<SevenBits>(sums[chunk], ones, quants);
+            sums[chunk] = simd.dot::<Nibbles>(sums[chunk], ones, quants);
             let mut blocks = [0; 64];
             simd.store_bytes(quants, &mut blocks);
             let blocks: [[[i8; 4]; 8]; 2] = bytemuck::cast(blocks);

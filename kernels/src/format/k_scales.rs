@@ -1,6 +1,6 @@
 //! The 6-bit scales and mins that Q4_K and Q5_K share: eight of each in twelve bytes.
 
-use super::Half;
+use super::{Half, part};
 use crate::simd::Simd;
 
 /// The scale and the min of sub-block `index` (0..8).
@@ -43,42 +43,31 @@ pub(super) fn dequantize(
     }
 }
 
-/// `scale` times the eight sub-block scales.
+/// The eight scales, then the eight mins, each times its factor of the super-block.
 #[inline(always)]
-pub(super) fn scales<S: Simd>(simd: S, scale: Half, packed: &[u8; 12]) -> S::Floats {
-    let [first, _, third] = words(packed);
-    let high = (third & 0x0f0f_0f0f) | (first >> 2 & 0x3030_3030);
+pub(super) fn scales_and_mins<S: Simd>(
+    simd: S,
+    [scale, min]: [Half; 2],
+    packed: &[u8; 12],
+) -> S::Floats {
+    let [first, second, third] = [word(packed, 0), word(packed, 1), word(packed, 2)];
+    // Six bits of scales 0..4 and mins 0..4, with the high bits of the others above them; the four low
+    // bits of the others are nibbles, those of the scales low.
+    let pairs = first | second << 32;
+    let low = pairs & 0x3f3f_3f3f_3f3f_3f3f;
+    let nibbles = (third | third << 28) & 0x0f0f_0f0f_0f0f_0f0f;
+    let high = pairs >> 2 & 0x3030_3030_3030_3030 | nibbles;
+    let [scales, mins] = [low & MASK | high << 32, low >> 32 | high & !MASK];
     simd.mul(
-        floats(simd, first & 0x3f3f_3f3f, high),
-        simd.splat_f16(scale.bits()),
+        simd.floats_of_u8(bytemuck::cast([scales.to_le(), mins.to_le()])),
+        simd.splat_two_f16(scale.bits(), min.bits()),
     )
 }
 
-/// `min` times the eight sub-block mins.
-#[inline(always)]
-pub(super) fn mins<S: Simd>(simd: S, min: Half, packed: &[u8; 12]) -> S::Floats {
-    let [_, second, third] = words(packed);
-    let high = (third >> 4 & 0x0f0f_0f0f) | (second >> 2 & 0x3030_3030);
-    simd.mul(
-        floats(simd, second & 0x3f3f_3f3f, high),
-        simd.splat_f16(min.bits()),
-    )
-}
+/// The low half of 64 bits.
+const MASK: u64 = 0xffff_ffff;
 
 #[inline(always)]
-fn words(packed: &[u8; 12]) -> [u32; 3] {
-    std::array::from_fn(|i| {
-        u32::from_le_bytes([
-            packed[4 * i],
-            packed[4 * i + 1],
-            packed[4 * i + 2],
-            packed[4 * i + 3],
-        ])
-    })
-}
-
-/// Four bytes of each word as floats in lanes 0..8.
-#[inline(always)]
-fn floats<S: Simd>(simd: S, low: u32, high: u32) -> S::Floats {
-    simd.floats_of_u8((u128::from(low) | u128::from(high) << 32).to_le_bytes())
+fn word(packed: &[u8; 12], index: usize) -> u64 {
+    u64::from(u32::from_le_bytes(*part(packed, 4 * index)))
 }

@@ -14,6 +14,7 @@ use crate::simd::{Quants, Simd};
 
 mod float;
 mod k_scales;
+mod order;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -28,6 +29,8 @@ mod quantize;
 
 pub use quantize::Quantizer;
 
+pub(crate) use order::{HALF, Order};
+
 /// Values that the kernels take at a time: a K-quant's block, or eight blocks of 32.
 pub(crate) const UNIT: usize = 256;
 
@@ -41,8 +44,8 @@ pub(crate) trait BlockFormat {
     fn dequantize(block: &Self::Block, values: &mut [f32]);
 }
 
-/// A format of small integers. A value is `scale * (quant - OFFSET) - min`, with a scale and a min
-/// per sub-block of [`QuantFormat::SUB`] values.
+/// A format of small integers. A value is `scale * (quant - OFFSET)` and the min, with a scale and a
+/// min per sub-block of [`QuantFormat::SUB`] values.
 pub(crate) trait QuantFormat: BlockFormat {
     /// Blocks of [`UNIT`] values.
     type Unit: Pod;
@@ -50,34 +53,59 @@ pub(crate) trait QuantFormat: BlockFormat {
     /// Values that share a scale: 16 or 32.
     const SUB: usize;
     const OFFSET: i32;
-    const HAS_MINS: bool;
-    /// Quants `64 * chunk..64 * chunk + 64` of a unit, in order.
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes;
-    /// The scales of a unit: 8 or 16.
+    const MINS: Mins;
+    const ORDER: Order;
+    /// The quants of half `half` (0 or 1) of a unit, in the order [`QuantFormat::ORDER`].
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2];
+    /// The scales of a unit. Of sub-blocks of 32 there are eight, and the mins follow in lanes 8..16:
+    /// where there are none, the scales again.
     fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats;
-    /// The mins of a unit, where there are any.
+    /// The mins of sub-blocks of 16, where there are any.
     fn mins<S: Simd>(simd: S, _unit: &Self::Unit) -> S::Floats {
         simd.splat(0.0)
     }
 }
 
-/// What has to be subtracted from each quant as [`Simd::dot`] sees it.
+/// Whether the values of a sub-block have a min, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mins {
+    None,
+    Subtracted,
+    Added,
+}
+
+impl Mins {
+    pub(crate) const fn exist(self) -> bool {
+        !matches!(self, Mins::None)
+    }
+
+    /// What a min is multiplied with before it is added.
+    pub(crate) const fn sign(self) -> f32 {
+        match self {
+            Mins::None => 0.0,
+            Mins::Subtracted => -1.0,
+            Mins::Added => 1.0,
+        }
+    }
+}
+
+/// What has to be subtracted from each quant as [`Simd::dot_pair`] sees it.
 pub(crate) const fn offset<S: Simd, F: QuantFormat>() -> i32 {
     F::OFFSET + if F::Quants::SIGNED { S::SIGNED_BIAS } else { 0 }
 }
 
-/// The quants of a chunk as [`Simd::dot`] takes them.
+/// The quants of half a unit as [`Simd::dot_pair`] takes them.
 #[inline(always)]
 pub(crate) fn stored_quants<S: Simd, F: QuantFormat>(
     simd: S,
     unit: &F::Unit,
-    chunk: usize,
-) -> S::Bytes {
-    let quants = F::quants(simd, unit, chunk);
+    half: usize,
+) -> [S::Bytes; 2] {
+    let [first, second] = F::quants(simd, unit, half);
     if F::Quants::SIGNED {
-        simd.bias_signed(quants)
+        [simd.bias_signed(first), simd.bias_signed(second)]
     } else {
-        quants
+        [first, second]
     }
 }
 
@@ -274,21 +302,6 @@ impl Half {
     }
 }
 
-/// One f16 of each of the eight blocks of a unit, as floats.
-#[inline(always)]
-fn halves<S: Simd, B>(simd: S, blocks: &[B; 8], half: impl Fn(&B) -> Half) -> S::Floats {
-    simd.floats_of_f16_half([
-        half(&blocks[0]).bits(),
-        half(&blocks[1]).bits(),
-        half(&blocks[2]).bits(),
-        half(&blocks[3]).bits(),
-        half(&blocks[4]).bits(),
-        half(&blocks[5]).bits(),
-        half(&blocks[6]).bits(),
-        half(&blocks[7]).bits(),
-    ])
-}
-
 /// Nibble `i` of a block of 32: the low nibbles are values 0..16, the high ones 16..32.
 fn nibble(quants: &[u8; 16], i: usize) -> u8 {
     if i < 16 {
@@ -298,16 +311,22 @@ fn nibble(quants: &[u8; 16], i: usize) -> u8 {
     }
 }
 
-/// Two 32-bit fields, the first one in the low half.
+/// The nibbles of four blocks of 32, low ones first: the order [`Order::LowHalves`].
 #[inline(always)]
-fn join_bits(low: [u8; 4], high: [u8; 4]) -> u64 {
-    u64::from(u32::from_le_bytes(low)) | u64::from(u32::from_le_bytes(high)) << 32
+fn nibbles_of_four<S: Simd>(simd: S, quants: [&[u8; 16]; 4]) -> [S::Bytes; 2] {
+    nibbles(simd, simd.join_four(quants))
 }
 
-/// Bytes `start..start + N`, which are there by the layout of the block.
+/// The low nibbles and the high ones.
 #[inline(always)]
-fn part<const N: usize>(bytes: &[u8], start: usize) -> &[u8; N] {
-    bytes[start..].first_chunk().expect("inside the block")
+fn nibbles<S: Simd>(simd: S, bytes: S::Bytes) -> [S::Bytes; 2] {
+    [simd.field(bytes, 0, 15), simd.field(bytes, 4, 15)]
+}
+
+/// Elements `start..start + N`, which are there by the layout of the block.
+#[inline(always)]
+fn part<T, const N: usize>(array: &[T], start: usize) -> &[T; N] {
+    array[start..].first_chunk().expect("inside the block")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, part};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, part};
 use crate::simd::{Nibbles, Simd};
 
 pub(crate) struct Q2_K;
@@ -37,12 +37,16 @@ impl QuantFormat for Q2_K {
     type Quants = Nibbles;
     const SUB: usize = 16;
     const OFFSET: i32 = 0;
-    const HAS_MINS: bool = true;
+    const MINS: Mins = Mins::Subtracted;
+    const ORDER: Order = Order::Sequential;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, chunk: usize) -> S::Bytes {
-        let shift = 4 * (chunk as u32 % 2);
-        simd.split_fields(part(&unit.quants, 32 * (chunk / 2)), shift, shift + 2, 3)
+    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
+        let bits = part(&unit.quants, 32 * half);
+        [
+            simd.field(simd.shift_halves(bits, [0, 2]), 0, 3),
+            simd.field(simd.shift_halves(bits, [4, 6]), 0, 3),
+        ]
     }
 
     #[inline(always)]

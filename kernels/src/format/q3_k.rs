@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, part};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, part};
 use crate::simd::{Nibbles, Simd};
 
 pub(crate) struct Q3_K;
@@ -38,15 +38,24 @@ impl QuantFormat for Q3_K {
     type Quants = Nibbles;
     const SUB: usize = 16;
     const OFFSET: i32 = 4;
-    const HAS_MINS: bool = false;
+    const MINS: Mins = Mins::None;
+    const ORDER: Order = Order::Sequential;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, chunk: usize) -> S::Bytes {
-        let shift = 4 * (chunk as u32 % 2);
-        let low = simd.split_fields(part(&unit.quants, 32 * (chunk / 2)), shift, shift + 2, 3);
-        let bit = 2 * chunk as u32;
-        let high = simd.split_fields(&unit.high, bit, bit + 1, 1);
-        simd.or(low, simd.shift_left(high, 2))
+    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
+        let bits = part(&unit.quants, 32 * half);
+        // Bit j of the third bits becomes bit 2.
+        let third = 4 * half as i32 - 2;
+        [
+            simd.or(
+                simd.field(simd.shift_halves(bits, [0, 2]), 0, 3),
+                simd.field(simd.shift_halves(&unit.high, [third, third + 1]), 0, 4),
+            ),
+            simd.or(
+                simd.field(simd.shift_halves(bits, [4, 6]), 0, 3),
+                simd.field(simd.shift_halves(&unit.high, [third + 2, third + 3]), 0, 4),
+            ),
+        ]
     }
 
     #[inline(always)]

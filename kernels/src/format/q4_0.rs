@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, halves, nibble};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, nibble, nibbles_of_four, part};
 use crate::simd::{Nibbles, Simd};
 
 pub(crate) struct Q4_0;
@@ -32,15 +32,17 @@ impl QuantFormat for Q4_0 {
     type Quants = Nibbles;
     const SUB: usize = 32;
     const OFFSET: i32 = 8;
-    const HAS_MINS: bool = false;
+    const MINS: Mins = Mins::None;
+    const ORDER: Order = Order::LowHalves;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes {
-        simd.split_nibbles(&unit[2 * chunk].quants, &unit[2 * chunk + 1].quants)
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2] {
+        let [a, b, c, d]: &[Block; 4] = part(unit, 4 * half);
+        nibbles_of_four(simd, [&a.quants, &b.quants, &c.quants, &d.quants])
     }
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
-        halves(simd, unit, |block| block.scale)
+        simd.strided_f16::<{ size_of::<Block>() }, false>(bytemuck::bytes_of(unit))
     }
 }

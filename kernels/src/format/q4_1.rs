@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, halves, nibble};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, nibble, nibbles_of_four, part};
 use crate::simd::{Nibbles, Simd};
 
 pub(crate) struct Q4_1;
@@ -33,21 +33,17 @@ impl QuantFormat for Q4_1 {
     type Quants = Nibbles;
     const SUB: usize = 32;
     const OFFSET: i32 = 0;
-    const HAS_MINS: bool = true;
+    const MINS: Mins = Mins::Added;
+    const ORDER: Order = Order::LowHalves;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes {
-        simd.split_nibbles(&unit[2 * chunk].quants, &unit[2 * chunk + 1].quants)
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2] {
+        let [a, b, c, d]: &[Block; 4] = part(unit, 4 * half);
+        nibbles_of_four(simd, [&a.quants, &b.quants, &c.quants, &d.quants])
     }
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
-        halves(simd, unit, |block| block.scale)
-    }
-
-    #[inline(always)]
-    fn mins<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
-        // The file's min is added; a `QuantFormat`'s is subtracted.
-        simd.sub(simd.splat(0.0), halves(simd, unit, |block| block.min))
+        simd.strided_f16::<{ size_of::<Block>() }, true>(bytemuck::bytes_of(unit))
     }
 }

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, k_scales, part};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, k_scales, nibbles, part};
 use crate::simd::{Nibbles, Simd};
 
 pub(crate) struct Q4_K;
@@ -32,20 +32,16 @@ impl QuantFormat for Q4_K {
     type Quants = Nibbles;
     const SUB: usize = 32;
     const OFFSET: i32 = 0;
-    const HAS_MINS: bool = true;
+    const MINS: Mins = Mins::Subtracted;
+    const ORDER: Order = Order::EvenBlocks;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, chunk: usize) -> S::Bytes {
-        simd.split_fields(part(&unit.quants, 32 * chunk), 0, 4, 15)
+    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
+        nibbles(simd, simd.load_bytes(part(&unit.quants, 64 * half)))
     }
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Block) -> S::Floats {
-        k_scales::scales(simd, unit.scale, &unit.scales)
-    }
-
-    #[inline(always)]
-    fn mins<S: Simd>(simd: S, unit: &Block) -> S::Floats {
-        k_scales::mins(simd, unit.min, &unit.scales)
+        k_scales::scales_and_mins(simd, [unit.scale, unit.min], &unit.scales)
     }
 }

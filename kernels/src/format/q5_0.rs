@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, halves, join_bits, nibble};
-use crate::simd::{SevenBits, Simd};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, nibble, nibbles_of_four, part};
+use crate::simd::{FiveBits, Simd};
 
 pub(crate) struct Q5_0;
 
@@ -32,20 +32,21 @@ impl BlockFormat for Q5_0 {
 
 impl QuantFormat for Q5_0 {
     type Unit = [Block; 8];
-    type Quants = SevenBits;
+    type Quants = FiveBits;
     const SUB: usize = 32;
     const OFFSET: i32 = 16;
-    const HAS_MINS: bool = false;
+    const MINS: Mins = Mins::None;
+    const ORDER: Order = Order::LowHalves;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes {
-        let (low, high) = (&unit[2 * chunk], &unit[2 * chunk + 1]);
-        let nibbles = simd.split_nibbles(&low.quants, &high.quants);
-        simd.add_where(nibbles, join_bits(low.high, high.high), 16)
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2] {
+        let [a, b, c, d]: &[Block; 4] = part(unit, 4 * half);
+        let nibbles = nibbles_of_four(simd, [&a.quants, &b.quants, &c.quants, &d.quants]);
+        simd.add_bits(nibbles, [&a.high, &b.high, &c.high, &d.high], 16)
     }
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
-        halves(simd, unit, |block| block.scale)
+        simd.strided_f16::<{ size_of::<Block>() }, false>(bytemuck::bytes_of(unit))
     }
 }

@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, halves, join_bits, nibble};
-use crate::simd::{SevenBits, Simd};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, nibble, nibbles_of_four, part};
+use crate::simd::{FiveBits, Simd};
 
 pub(crate) struct Q5_1;
 
@@ -33,26 +33,21 @@ impl BlockFormat for Q5_1 {
 
 impl QuantFormat for Q5_1 {
     type Unit = [Block; 8];
-    type Quants = SevenBits;
+    type Quants = FiveBits;
     const SUB: usize = 32;
     const OFFSET: i32 = 0;
-    const HAS_MINS: bool = true;
+    const MINS: Mins = Mins::Added;
+    const ORDER: Order = Order::LowHalves;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes {
-        let (low, high) = (&unit[2 * chunk], &unit[2 * chunk + 1]);
-        let nibbles = simd.split_nibbles(&low.quants, &high.quants);
-        simd.add_where(nibbles, join_bits(low.high, high.high), 16)
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2] {
+        let [a, b, c, d]: &[Block; 4] = part(unit, 4 * half);
+        let nibbles = nibbles_of_four(simd, [&a.quants, &b.quants, &c.quants, &d.quants]);
+        simd.add_bits(nibbles, [&a.high, &b.high, &c.high, &d.high], 16)
     }
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
-        halves(simd, unit, |block| block.scale)
-    }
-
-    #[inline(always)]
-    fn mins<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
-        // The file's min is added; a `QuantFormat`'s is subtracted.
-        simd.sub(simd.splat(0.0), halves(simd, unit, |block| block.min))
+        simd.strided_f16::<{ size_of::<Block>() }, true>(bytemuck::bytes_of(unit))
     }
 }

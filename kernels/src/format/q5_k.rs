@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, k_scales, part};
-use crate::simd::{SevenBits, Simd};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, k_scales, nibbles, part};
+use crate::simd::{FiveBits, Simd};
 
 pub(crate) struct Q5_K;
 
@@ -34,28 +34,27 @@ impl BlockFormat for Q5_K {
 
 impl QuantFormat for Q5_K {
     type Unit = Block;
-    type Quants = SevenBits;
+    type Quants = FiveBits;
     const SUB: usize = 32;
     const OFFSET: i32 = 0;
-    const HAS_MINS: bool = true;
+    const MINS: Mins = Mins::Subtracted;
+    const ORDER: Order = Order::EvenBlocks;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, chunk: usize) -> S::Bytes {
-        let nibbles = simd.split_fields(part(&unit.quants, 32 * chunk), 0, 4, 15);
-        let bit = 2 * chunk as u32;
-        simd.or(
-            nibbles,
-            simd.shift_left(simd.split_fields(&unit.high, bit, bit + 1, 1), 4),
-        )
+    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
+        let [low, high] = nibbles(simd, simd.load_bytes(part(&unit.quants, 64 * half)));
+        // Bit j of the fifth bits becomes bit 4.
+        let first = 4 * half as i32 - 4;
+        let even = simd.shift_halves(&unit.high, [first, first + 2]);
+        let odd = simd.shift_halves(&unit.high, [first + 1, first + 3]);
+        [
+            simd.or(low, simd.field(even, 0, 16)),
+            simd.or(high, simd.field(odd, 0, 16)),
+        ]
     }
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Block) -> S::Floats {
-        k_scales::scales(simd, unit.scale, &unit.scales)
-    }
-
-    #[inline(always)]
-    fn mins<S: Simd>(simd: S, unit: &Block) -> S::Floats {
-        k_scales::mins(simd, unit.min, &unit.scales)
+        k_scales::scales_and_mins(simd, [unit.scale, unit.min], &unit.scales)
     }
 }

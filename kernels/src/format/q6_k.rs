@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, part};
-use crate::simd::{SevenBits, Simd};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, nibbles, part};
+use crate::simd::{Simd, SixBits};
 
 pub(crate) struct Q6_K;
 
@@ -35,18 +35,23 @@ impl BlockFormat for Q6_K {
 
 impl QuantFormat for Q6_K {
     type Unit = Block;
-    type Quants = SevenBits;
+    type Quants = SixBits;
     const SUB: usize = 16;
     const OFFSET: i32 = 32;
-    const HAS_MINS: bool = false;
+    const MINS: Mins = Mins::None;
+    const ORDER: Order = Order::Sequential;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, chunk: usize) -> S::Bytes {
-        let half = chunk as u32 % 2;
-        let low = simd.load_bytes(part(&unit.low, 64 * (chunk / 2)));
-        let high = part(&unit.high, 32 * (chunk / 2));
-        let high = simd.split_fields(high, 4 * half, 4 * half + 2, 3);
-        simd.or(simd.field(low, 4 * half, 15), simd.shift_left(high, 4))
+    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
+        let [low, high] = nibbles(simd, simd.load_bytes(part(&unit.low, 64 * half)));
+        // Bits 2j and 2j + 1 become bits 4 and 5.
+        let bits = part(&unit.high, 32 * half);
+        let first = simd.shift_halves(bits, [-4, -2]);
+        let second = simd.shift_halves(bits, [0, 2]);
+        [
+            simd.or(low, simd.field(first, 0, 0x30)),
+            simd.or(high, simd.field(second, 0, 0x30)),
+        ]
     }
 
     #[inline(always)]

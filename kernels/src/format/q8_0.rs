@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BlockFormat, Half, QuantFormat, halves};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, part};
 use crate::simd::{Signed, Simd};
 
 pub(crate) struct Q8_0;
@@ -30,15 +30,20 @@ impl QuantFormat for Q8_0 {
     type Quants = Signed;
     const SUB: usize = 32;
     const OFFSET: i32 = 0;
-    const HAS_MINS: bool = false;
+    const MINS: Mins = Mins::None;
+    const ORDER: Order = Order::Sequential;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, chunk: usize) -> S::Bytes {
-        simd.join(&unit[2 * chunk].quants, &unit[2 * chunk + 1].quants)
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2] {
+        let [a, b, c, d]: &[Block; 4] = part(unit, 4 * half);
+        [
+            simd.join(&a.quants, &b.quants),
+            simd.join(&c.quants, &d.quants),
+        ]
     }
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
-        halves(simd, unit, |block| block.scale)
+        simd.strided_f16::<{ size_of::<Block>() }, false>(bytemuck::bytes_of(unit))
     }
 }

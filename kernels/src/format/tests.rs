@@ -41,23 +41,33 @@ impl<F: QuantFormat> crate::simd::Kernel for Values<'_, F> {
             simd.store(floats, &mut values);
             values
         };
-        let (scales, mins) = (store(F::scales(simd, self.0)), store(F::mins(simd, self.0)));
-        (0..4)
-            .flat_map(|chunk| {
-                let mut quants = [0; 64];
-                simd.store_bytes(F::quants(simd, self.0, chunk), &mut quants);
-                quants
-            })
-            .enumerate()
-            .map(|(i, quant)| {
-                let quant = if F::Quants::SIGNED {
-                    f32::from(quant as i8)
-                } else {
-                    f32::from(quant)
-                };
-                scales[i / F::SUB] * (quant - F::OFFSET as f32) - mins[i / F::SUB]
-            })
-            .collect()
+        let scales = store(F::scales(simd, self.0));
+        let mins = if F::SUB == 32 {
+            std::array::from_fn(|i| scales[8 + i % 8])
+        } else {
+            store(F::mins(simd, self.0))
+        };
+        let mut values = vec![0.0; UNIT];
+        for half in 0..2 {
+            let mut quants = [[0; 64]; 2];
+            for (quants, vector) in quants.iter_mut().zip(F::quants(simd, self.0, half)) {
+                simd.store_bytes(vector, quants);
+            }
+            let quants: [[u8; 16]; 8] = bytemuck::cast(quants);
+            for (quants, sixteen) in quants.into_iter().zip(F::ORDER.sixteens()) {
+                let first = HALF * half + 16 * sixteen;
+                let (scale, min) = (scales[first / F::SUB], mins[first / F::SUB]);
+                for (value, quant) in values[first..].iter_mut().zip(quants) {
+                    let quant = if F::Quants::SIGNED {
+                        f32::from(quant as i8)
+                    } else {
+                        f32::from(quant)
+                    };
+                    *value = scale * (quant - F::OFFSET as f32) + F::MINS.sign() * min;
+                }
+            }
+        }
+        values
     }
 }
 

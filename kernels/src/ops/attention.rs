@@ -22,10 +22,10 @@ use bytemuck::Zeroable;
 use super::elementwise::{exp_sum, largest};
 use crate::columns::{ColumnsMut, Store};
 use crate::format::{FloatFormat, FormatVisitor, QuantFormat};
-use crate::gemm::{FloatTile, LANES, Line, Target, unpack_floats};
+use crate::gemm::{FloatTile, LANES, Target, unpack_floats};
 use crate::level::Level;
 use crate::matrix::Matrix;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Line, Simd};
 
 /// Positions whose scores are materialised at a time.
 const POSITIONS: usize = 256;

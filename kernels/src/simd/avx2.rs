@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Simd, intrinsics, isa_token, tile_shape};
+use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Simd, X86, intrinsics, isa_token, tile_shape};
 
 isa_token! {
     /// Proof of AVX2, FMA and F16C (Haswell, Zen and later).
@@ -15,24 +15,35 @@ type Pair = [__m256i; 2];
 type Floats = [__m256; 2];
 
 impl Avx2 {
-    /// Products of four neighbouring bytes, summed, in each dword.
+    /// Products of two neighbouring bytes, summed, in each word.
     #[inline(always)]
-    fn dot_half<Q: Quants>(self, quants: __m256i, activations: __m256i) -> __m256i {
+    fn pairs<Q: Quants>(self, quants: __m256i, activations: __m256i) -> __m256i {
         intrinsics! {
             // |pair sums| <= 2 * 128 * 127 = 32512: no saturation.
-            let pairs = if Q::SIGNED {
+            if Q::SIGNED {
                 let signed = _mm256_sign_epi8(activations, quants);
                 _mm256_maddubs_epi16(_mm256_abs_epi8(quants), signed)
             } else {
                 _mm256_maddubs_epi16(quants, activations)
-            };
-            _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+            }
         }
+    }
+
+    /// Products of four neighbouring bytes, summed, in each dword.
+    #[inline(always)]
+    fn dot_half<Q: Quants>(self, quants: __m256i, activations: __m256i) -> __m256i {
+        let pairs = self.pairs::<Q>(quants, activations);
+        intrinsics! { _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)) }
+    }
+
+    /// Whether the sums of `count` pairs fit into `i16`.
+    const fn pairs_fit_i16<Q: Quants>(count: i32) -> bool {
+        !Q::SIGNED && count * 2 * (Q::MAX as i32) * 127 <= i16::MAX as i32
     }
 
     /// Whether all products of a sub-block of 32 fit into the `i16` lanes of one register.
     const fn sums_fit_i16<Q: Quants>() -> bool {
-        !Q::SIGNED && 8 * 2 * (Q::MAX as i32) * 127 <= i16::MAX as i32
+        Self::pairs_fit_i16::<Q>(8)
     }
 }
 
@@ -65,6 +76,8 @@ macro_rules! both {
         ]
     };
 }
+
+impl X86 for Avx2 {}
 
 impl Simd for Avx2 {
     type Bytes = Pair;
@@ -99,22 +112,25 @@ impl Simd for Avx2 {
         intrinsics! { both!(half in [low, high] => _mm256_loadu_si256(half.as_ptr().cast())) }
     }
     #[inline(always)]
-    fn split_nibbles(self, low: &[u8; 16], high: &[u8; 16]) -> Pair {
+    fn join_four(self, [a, b, c, d]: [&[u8; 16]; 4]) -> Pair {
         intrinsics! {
-            let shifts = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4);
-            both!(half in [low, high] => {
-                let twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(half.as_ptr().cast()));
-                _mm256_and_si256(_mm256_srlv_epi32(twice, shifts), _mm256_set1_epi8(15))
+            both!(two in [[a, b], [c, d]] => {
+                let low = _mm256_castsi128_si256(_mm_loadu_si128(two[0].as_ptr().cast()));
+                _mm256_inserti128_si256::<1>(low, _mm_loadu_si128(two[1].as_ptr().cast()))
             })
         }
     }
     #[inline(always)]
-    fn split_fields(self, bytes: &[u8; 32], first: u32, second: u32, mask: u8) -> Pair {
+    fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> Pair {
         intrinsics! {
             let bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
-            both!(shift in [first, second] => {
-                let shifted = _mm256_srl_epi16(bytes, _mm_cvtsi32_si128(shift as i32));
-                _mm256_and_si256(shifted, _mm256_set1_epi8(mask as i8))
+            both!(shift in shifts => {
+                let count = _mm_cvtsi32_si128(shift.abs());
+                if shift < 0 {
+                    _mm256_sll_epi16(bytes, count)
+                } else {
+                    _mm256_srl_epi16(bytes, count)
+                }
             })
         }
     }
@@ -128,29 +144,29 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn shift_left(self, bytes: Pair, shift: u32) -> Pair {
-        intrinsics! { both!(half in bytes => _mm256_sll_epi16(half, _mm_cvtsi32_si128(shift as i32))) }
-    }
-    #[inline(always)]
     fn or(self, a: Pair, b: Pair) -> Pair {
         intrinsics! { both!(_mm256_or_si256(a, b)) }
     }
     #[inline(always)]
-    fn add_where(self, bytes: Pair, bits: u64, value: u8) -> Pair {
+    fn add_bits(self, [low, high]: [Pair; 2], bits: [&[u8; 4]; 4], value: u8) -> [Pair; 2] {
         intrinsics! {
-            // Every byte gets the byte of `bits` that holds its bit, then tests that bit.
-            let spread = _mm256_setr_epi8(
-                0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
-                2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
-            );
+            let [a, b, c, d] = bits.map(|bits| i32::from_le_bytes(*bits));
+            let bits = both!(two in [[a, b], [c, d]] => {
+                let [low, high] = [_mm256_set1_epi32(two[0]), _mm256_set1_epi32(two[1])];
+                _mm256_blend_epi32::<0xf0>(low, high)
+            });
+            // Every byte gets the byte that holds its bit, then tests that bit.
+            let first = _mm256_broadcastsi128_si256(_mm_set_epi64x(0x0101_0101_0101_0101, 0));
+            let second = _mm256_add_epi8(first, _mm256_set1_epi8(2));
             let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
             let value = _mm256_set1_epi8(value as i8);
-            let add = both!(bits in [bits as u32, (bits >> 32) as u32] => {
-                let bits = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), spread);
-                let set = _mm256_cmpeq_epi8(_mm256_and_si256(bits, bit), bit);
-                _mm256_and_si256(set, value)
-            });
-            both!(_mm256_add_epi8(bytes, add))
+            both!(pair in [[low, [first; 2]], [high, [second; 2]]] => {
+                let [bytes, spread] = pair;
+                let add = both!(half in both!(_mm256_shuffle_epi8(bits, spread)) => {
+                    _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(half, bit), bit), value)
+                });
+                both!(_mm256_add_epi8(bytes, add))
+            })
         }
     }
     #[inline(always)]
@@ -186,6 +202,25 @@ impl Simd for Avx2 {
             self.dot_half::<Q>(quants[1], activations[1]),
         ];
         intrinsics! { both!(_mm256_add_epi32(sums, products)) }
+    }
+    #[inline(always)]
+    fn dot_pair<Q: Quants>(self, quants: [Pair; 2], activations: [Pair; 2]) -> Pair {
+        let mut sums = [quants[0][0]; 2];
+        for half in 0..2 {
+            let first = self.pairs::<Q>(quants[0][half], activations[0][half]);
+            let second = self.pairs::<Q>(quants[1][half], activations[1][half]);
+            intrinsics! {
+                let ones = _mm256_set1_epi16(1);
+                sums[half] = if Self::pairs_fit_i16::<Q>(2) {
+                    _mm256_madd_epi16(_mm256_add_epi16(first, second), ones)
+                } else {
+                    let (first, second) =
+                        (_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones));
+                    _mm256_add_epi32(first, second)
+                };
+            }
+        }
+        sums
     }
     #[inline(always)]
     fn to_floats(self, ints: Pair) -> Floats {
@@ -248,10 +283,6 @@ impl Simd for Avx2 {
         intrinsics! { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))] }
     }
     #[inline(always)]
-    fn load_half(self, from: &[f32; 8]) -> Floats {
-        intrinsics! { [_mm256_loadu_ps(from.as_ptr()), _mm256_setzero_ps()] }
-    }
-    #[inline(always)]
     fn store(self, floats: Floats, to: &mut [f32; 16]) {
         intrinsics! {
             _mm256_storeu_ps(to.as_mut_ptr(), floats[0]);
@@ -259,13 +290,13 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn keep(self, floats: Floats, lanes: usize) -> Floats {
+    fn keep(self, floats: Floats, lanes: u16) -> Floats {
         intrinsics! {
-            let lanes = _mm256_set1_epi32(lanes as i32);
-            let first = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let indices = [first, _mm256_add_epi32(first, _mm256_set1_epi32(8))];
-            let kept = both!(half in indices => {
-                _mm256_castsi256_ps(_mm256_cmpgt_epi32(lanes, half))
+            let lanes = _mm256_set1_epi32(i32::from(lanes));
+            let first = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let bits = [first, _mm256_slli_epi32::<8>(first)];
+            let kept = both!(half in bits => {
+                _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(lanes, half), half))
             });
             both!(_mm256_and_ps(floats, kept))
         }
@@ -326,6 +357,26 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn sums(self, [a, b, c, d]: [Floats; 4]) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        intrinsics! {
+            let mut halves = [a[0]; 2];
+            for half in 0..2 {
+                let (a, b, c, d) = (a[half], b[half], c[half], d[half]);
+                let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                let (ab, cd) = (_mm256_castps_pd(ab), _mm256_castps_pd(cd));
+                let low = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                let high = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+                halves[half] = _mm256_add_ps(low, high);
+            }
+            let two = _mm256_add_ps(halves[0], halves[1]);
+            let one = _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps::<1>(two));
+            _mm_storeu_ps(sums.as_mut_ptr(), one);
+        }
+        sums
+    }
+    #[inline(always)]
     fn maximum(self, a: Floats) -> f32 {
         intrinsics! {
             let eight = _mm256_max_ps(a[0], a[1]);
@@ -358,14 +409,19 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn floats_of_f16_half(self, halves: [u16; 8]) -> Floats {
+    fn strided_f16<const STRIDE: usize, const PAIRS: bool>(self, blocks: &[u8]) -> Floats {
         intrinsics! {
-            [_mm256_cvtph_ps(_mm_loadu_si128(halves.as_ptr().cast())), _mm256_setzero_ps()]
+            let halves = self.gather_f16::<STRIDE, PAIRS>(blocks);
+            both!(_mm256_cvtph_ps(halves))
         }
     }
     #[inline(always)]
     fn splat_f16(self, half: u16) -> Floats {
         intrinsics! { [_mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(half)))); 2] }
+    }
+    #[inline(always)]
+    fn splat_two_f16(self, low: u16, high: u16) -> Floats {
+        [self.splat_f16(low)[0], self.splat_f16(high)[0]]
     }
     #[inline(always)]
     fn floats_of_bf16(self, bytes: &[u8; 32]) -> Floats {
@@ -414,22 +470,16 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn spread32(self, scales: Floats, chunk: usize) -> Floats {
+    fn spread(self, scales: Floats, lanes: [usize; 4]) -> Floats {
         intrinsics! {
-            // All eight scales are in the first register.
-            both!(lane in [2 * chunk, 2 * chunk + 1] => {
-                _mm256_permutevar8x32_ps(scales[0], _mm256_set1_epi32(lane as i32))
-            })
-        }
-    }
-    #[inline(always)]
-    fn spread16(self, scales: Floats, chunk: usize) -> Floats {
-        intrinsics! {
-            both!(half in [0, 1] => {
-                let first = (4 * chunk + 2 * half) % 8;
-                let lanes = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
-                let lanes = _mm256_add_epi32(lanes, _mm256_set1_epi32(first as i32));
-                _mm256_permutevar8x32_ps(scales[chunk / 2], lanes)
+            let source = scales[lanes[0] / 8];
+            let [a, b, c, d] = lanes.map(|lane| lane as i32 % 8);
+            both!(two in [[a, b], [c, d]] => {
+                let [first, second] = two;
+                let lanes = _mm256_setr_epi32(
+                    first, first, first, first, second, second, second, second,
+                );
+                _mm256_permutevar8x32_ps(source, lanes)
             })
         }
     }

@@ -8,6 +8,8 @@
 //! throughout: the instructions become legal, and the calls vanish, inside [`Simd::run`], the one
 //! function of each instruction set that carries its `#[target_feature]`.
 
+use bytemuck::{Pod, Zeroable};
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -41,24 +43,29 @@ pub(crate) trait Quants {
     const MAX: u8;
 }
 
-/// Unsigned quants of four bits.
-pub(crate) struct Nibbles;
-/// Unsigned quants of at most seven bits.
-pub(crate) struct SevenBits;
-/// Signed quants of eight bits.
-pub(crate) struct Signed;
+macro_rules! quants {
+    ($($(#[$doc:meta])* $name:ident: $signed:literal, $max:literal;)+) => {
+        $(
+            $(#[$doc])*
+            pub(crate) struct $name;
 
-impl Quants for Nibbles {
-    const SIGNED: bool = false;
-    const MAX: u8 = 15;
+            impl Quants for $name {
+                const SIGNED: bool = $signed;
+                const MAX: u8 = $max;
+            }
+        )+
+    };
 }
-impl Quants for SevenBits {
-    const SIGNED: bool = false;
-    const MAX: u8 = 127;
-}
-impl Quants for Signed {
-    const SIGNED: bool = true;
-    const MAX: u8 = 0;
+
+quants! {
+    /// Unsigned quants of at most four bits.
+    Nibbles: false, 15;
+    /// Unsigned quants of five bits.
+    FiveBits: false, 31;
+    /// Unsigned quants of six bits.
+    SixBits: false, 63;
+    /// Signed quants of eight bits.
+    Signed: true, 0;
 }
 
 /// The product of one panel with the tokens of one group, compiled for each number of tokens.
@@ -93,6 +100,27 @@ macro_rules! tile_shape {
 }
 use tile_shape;
 
+/// A vector in memory, in one cache line: a load that straddles two takes twice as long.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [u8; 64]);
+
+impl Line {
+    pub(crate) fn from_floats(value: impl FnMut(usize) -> f32) -> Self {
+        bytemuck::cast::<[f32; 16], _>(std::array::from_fn(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn floats(&self) -> &[f32; 16] {
+        bytemuck::cast_ref(self)
+    }
+
+    #[inline(always)]
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32; 16] {
+        bytemuck::cast_mut(self)
+    }
+}
+
 /// An instruction set. The value is a token: whoever has one may use the instructions.
 ///
 /// Activations are in -127..=127 throughout: some instruction sets rely on it.
@@ -123,17 +151,17 @@ pub(crate) trait Simd: Copy {
     fn store_bytes(self, bytes: Self::Bytes, to: &mut [u8; 64]);
     /// `low`, then `high`.
     fn join(self, low: &[u8; 32], high: &[u8; 32]) -> Self::Bytes;
-    /// The low nibbles of `low`, its high nibbles, the low nibbles of `high`, its high nibbles.
-    fn split_nibbles(self, low: &[u8; 16], high: &[u8; 16]) -> Self::Bytes;
-    /// `(bytes >> first) & mask`, then `(bytes >> second) & mask`; shifts of 0..=7.
-    fn split_fields(self, bytes: &[u8; 32], first: u32, second: u32, mask: u8) -> Self::Bytes;
+    /// The four arrays one after the other.
+    fn join_four(self, parts: [&[u8; 16]; 4]) -> Self::Bytes;
+    /// `bytes` twice, shifted to the right by the one count and by the other: to the left where a count
+    /// is negative. Bits that leave their byte come out anywhere.
+    fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> Self::Bytes;
     /// `(bytes >> shift) & mask` in each byte.
     fn field(self, bytes: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes;
-    /// `bytes << shift` in each byte, where no bit that matters leaves its byte.
-    fn shift_left(self, bytes: Self::Bytes, shift: u32) -> Self::Bytes;
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// Adds `value` to byte `i` where bit `i` of `bits` is set.
-    fn add_where(self, bytes: Self::Bytes, bits: u64, value: u8) -> Self::Bytes;
+    /// Adds `value` to byte `i` of quarter `q` of the first vector where bit `i` of `bits[q]` is set, and
+    /// of the second vector where bit `16 + i` is.
+    fn add_bits(self, pair: [Self::Bytes; 2], bits: [&[u8; 4]; 4], value: u8) -> [Self::Bytes; 2];
     /// Signed quants as [`Simd::dot`] takes them, see [`Simd::SIGNED_BIAS`].
     fn bias_signed(self, bytes: Self::Bytes) -> Self::Bytes;
     /// The 16 rows of 16 dwords as 16 columns.
@@ -149,6 +177,16 @@ pub(crate) trait Simd: Copy {
         quants: Self::Bytes,
         activations: Self::Bytes,
     ) -> Self::Ints;
+    /// The products of both pairs of vectors, summed as by [`Simd::dot`].
+    #[inline(always)]
+    fn dot_pair<Q: Quants>(
+        self,
+        quants: [Self::Bytes; 2],
+        activations: [Self::Bytes; 2],
+    ) -> Self::Ints {
+        let sums = self.dot::<Q>(self.splat_int(0), quants[0], activations[0]);
+        self.dot::<Q>(sums, quants[1], activations[1])
+    }
     fn to_floats(self, ints: Self::Ints) -> Self::Floats;
     /// Lane `4 * i + vector`: the sum of the lanes `4 * i..4 * i + 4` of that vector.
     fn sums_of_fours(self, vectors: [Self::Ints; 4]) -> [i32; 16];
@@ -172,11 +210,9 @@ pub(crate) trait Simd: Copy {
 
     fn splat(self, value: f32) -> Self::Floats;
     fn load(self, from: &[f32; 16]) -> Self::Floats;
-    /// Lanes 0..8; the others are zero.
-    fn load_half(self, from: &[f32; 8]) -> Self::Floats;
     fn store(self, floats: Self::Floats, to: &mut [f32; 16]);
-    /// The first `lanes` lanes; the others become zero.
-    fn keep(self, floats: Self::Floats, lanes: usize) -> Self::Floats;
+    /// The lanes whose bit is set; the others become zero.
+    fn keep(self, floats: Self::Floats, lanes: u16) -> Self::Floats;
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
@@ -191,6 +227,8 @@ pub(crate) trait Simd: Copy {
     /// `a * 2^n` for whole `n` in -126..=127.
     fn scale_exponent(self, a: Self::Floats, n: Self::Floats) -> Self::Floats;
     fn sum(self, a: Self::Floats) -> f32;
+    /// The sums of four vectors, together cheaper than one by one.
+    fn sums(self, vectors: [Self::Floats; 4]) -> [f32; 4];
     fn maximum(self, a: Self::Floats) -> f32;
     /// 16 unsigned bytes as floats.
     fn floats_of_u8(self, bytes: [u8; 16]) -> Self::Floats;
@@ -198,10 +236,13 @@ pub(crate) trait Simd: Copy {
     fn floats_of_i8(self, bytes: [u8; 16]) -> Self::Floats;
     /// 16 little-endian f16.
     fn floats_of_f16(self, bytes: &[u8; 32]) -> Self::Floats;
-    /// 8 f16 in lanes 0..8; the others are zero.
-    fn floats_of_f16_half(self, halves: [u16; 8]) -> Self::Floats;
+    /// Lanes 0..8: the little-endian f16 at the beginning of each of eight blocks of `STRIDE` bytes;
+    /// lanes 8..16 the same again or, with `PAIRS`, the f16 behind it.
+    fn strided_f16<const STRIDE: usize, const PAIRS: bool>(self, blocks: &[u8]) -> Self::Floats;
     /// One f16 in every lane.
     fn splat_f16(self, half: u16) -> Self::Floats;
+    /// One f16 in lanes 0..8, another one in lanes 8..16.
+    fn splat_two_f16(self, low: u16, high: u16) -> Self::Floats;
     /// 16 little-endian bf16.
     fn floats_of_bf16(self, bytes: &[u8; 32]) -> Self::Floats;
     /// 16 f16, rounded to nearest even.
@@ -210,11 +251,9 @@ pub(crate) trait Simd: Copy {
     fn maxima_of_fours(self, vectors: [Self::Floats; 4]) -> [f32; 16];
     /// 64 signed bytes, rounded to the nearest integer; values in -127..=127.
     fn to_i8(self, floats: [Self::Floats; 4]) -> Self::Bytes;
-    /// Lane `i` becomes lane `2 * chunk + i / 8`: scales of 32 values over the lanes of a dot of
-    /// chunk `chunk` (0..4) of 64 values.
-    fn spread32(self, scales: Self::Floats, chunk: usize) -> Self::Floats;
-    /// Lane `i` becomes lane `4 * chunk + i / 4`: the same for scales of 16 values.
-    fn spread16(self, scales: Self::Floats, chunk: usize) -> Self::Floats;
+    /// Lane `i` becomes lane `lanes[i / 4]`: scales over the lanes of a dot. The four are all below 8
+    /// or none is.
+    fn spread(self, scales: Self::Floats, lanes: [usize; 4]) -> Self::Floats;
     /// The bits of floats, for [`Simd::transpose`].
     fn bits(self, floats: Self::Floats) -> Self::Bytes;
 
@@ -288,3 +327,38 @@ macro_rules! intrinsics {
 }
 #[cfg(target_arch = "x86_64")]
 use {intrinsics, isa_token};
+
+/// The tokens of x86 instruction sets with SSE4.1.
+#[cfg(target_arch = "x86_64")]
+trait X86: Simd {
+    /// The halves of [`Simd::strided_f16`], not yet floats. The integer units put them together; the
+    /// vector units have enough to do.
+    #[inline(always)]
+    fn gather_f16<const STRIDE: usize, const PAIRS: bool>(
+        self,
+        blocks: &[u8],
+    ) -> [std::arch::x86_64::__m128i; 2] {
+        use std::arch::x86_64::*;
+        let (blocks, _) = blocks.as_chunks::<STRIDE>();
+        if PAIRS {
+            let mut pairs = [0; 8];
+            for block in 0..8 {
+                pairs[block] = i32::from_le_bytes(*blocks[block].first_chunk().expect("two f16"));
+            }
+            let [a, b, c, d, e, f, g, h] = pairs;
+            intrinsics! {
+                let (low, high) = (_mm_setr_epi32(a, b, c, d), _mm_setr_epi32(e, f, g, h));
+                let order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+                let (low, high) = (_mm_shuffle_epi8(low, order), _mm_shuffle_epi8(high, order));
+                [_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high)]
+            }
+        } else {
+            let mut fours = [0_u64; 2];
+            for block in 0..8 {
+                let half = u16::from_le_bytes(*blocks[block].first_chunk().expect("an f16"));
+                fours[block / 4] |= u64::from(half) << (16 * (block % 4));
+            }
+            intrinsics! { [_mm_set_epi64x(fours[1] as i64, fours[0] as i64); 2] }
+        }
+    }
+}

@@ -100,39 +100,37 @@ impl Simd for Scalar {
         bytemuck::cast([*low, *high])
     }
     #[inline(always)]
-    fn split_nibbles(self, low: &[u8; 16], high: &[u8; 16]) -> Bytes {
-        bytemuck::cast([
-            low.map(|byte| byte & 15),
-            low.map(|byte| byte >> 4),
-            high.map(|byte| byte & 15),
-            high.map(|byte| byte >> 4),
-        ])
+    fn join_four(self, parts: [&[u8; 16]; 4]) -> Bytes {
+        bytemuck::cast(parts.map(|part| *part))
     }
     #[inline(always)]
-    fn split_fields(self, bytes: &[u8; 32], first: u32, second: u32, mask: u8) -> Bytes {
-        bytemuck::cast([
-            bytes.map(|byte| (byte >> first) & mask),
-            bytes.map(|byte| (byte >> second) & mask),
-        ])
+    fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> Bytes {
+        bytemuck::cast(shifts.map(|shift| {
+            bytes.map(|byte| {
+                if shift < 0 {
+                    byte << -shift
+                } else {
+                    byte >> shift
+                }
+            })
+        }))
     }
     #[inline(always)]
     fn field(self, bytes: Bytes, shift: u32, mask: u8) -> Bytes {
         bytes.map(|byte| (byte >> shift) & mask)
     }
     #[inline(always)]
-    fn shift_left(self, bytes: Bytes, shift: u32) -> Bytes {
-        bytes.map(|byte| byte << shift)
-    }
-    #[inline(always)]
     fn or(self, a: Bytes, b: Bytes) -> Bytes {
         from_fn(|i| a[i] | b[i])
     }
     #[inline(always)]
-    fn add_where(self, bytes: Bytes, bits: u64, value: u8) -> Bytes {
-        let bits = bits.to_le_bytes();
-        from_fn(|i| {
-            let bit = bits[i / 8] & (1 << (i % 8));
-            bytes[i] + if bit != 0 { value } else { 0 }
+    fn add_bits(self, pair: [Bytes; 2], bits: [&[u8; 4]; 4], value: u8) -> [Bytes; 2] {
+        let bits = bits.map(|bits| u32::from_le_bytes(*bits));
+        from_fn(|vector| {
+            from_fn(|i| {
+                let bit = bits[i / 16] >> (16 * vector + i % 16) & 1;
+                pair[vector][i] + bit as u8 * value
+            })
         })
     }
     #[inline(always)]
@@ -206,16 +204,18 @@ impl Simd for Scalar {
         *from
     }
     #[inline(always)]
-    fn load_half(self, from: &[f32; 8]) -> Floats {
-        from_fn(|lane| if lane < 8 { from[lane] } else { 0.0 })
-    }
-    #[inline(always)]
     fn store(self, floats: Floats, to: &mut [f32; 16]) {
         *to = floats;
     }
     #[inline(always)]
-    fn keep(self, floats: Floats, lanes: usize) -> Floats {
-        from_fn(|lane| if lane < lanes { floats[lane] } else { 0.0 })
+    fn keep(self, floats: Floats, lanes: u16) -> Floats {
+        from_fn(|lane| {
+            if lanes >> lane & 1 == 1 {
+                floats[lane]
+            } else {
+                0.0
+            }
+        })
     }
     #[inline(always)]
     fn add(self, a: Floats, b: Floats) -> Floats {
@@ -266,6 +266,15 @@ impl Simd for Scalar {
         (four[0] + four[2]) + (four[1] + four[3])
     }
     #[inline(always)]
+    fn sums(self, vectors: [Floats; 4]) -> [f32; 4] {
+        // In the order of the vector levels: inside fours, then halves onto halves.
+        vectors.map(|a| {
+            let four: [f32; 4] =
+                from_fn(|i| (a[4 * i] + a[4 * i + 2]) + (a[4 * i + 1] + a[4 * i + 3]));
+            (four[0] + four[2]) + (four[1] + four[3])
+        })
+    }
+    #[inline(always)]
     fn maximum(self, a: Floats) -> f32 {
         a.into_iter().fold(
             f32::NEG_INFINITY,
@@ -287,12 +296,19 @@ impl Simd for Scalar {
         })
     }
     #[inline(always)]
-    fn floats_of_f16_half(self, halves: [u16; 8]) -> Floats {
-        bytemuck::cast([halves.map(Self::float_of_f16), [0.0; 8]])
+    fn strided_f16<const STRIDE: usize, const PAIRS: bool>(self, blocks: &[u8]) -> Floats {
+        from_fn(|lane| {
+            let at = lane % 8 * STRIDE + if PAIRS { lane / 8 * 2 } else { 0 };
+            Self::float_of_f16(u16::from_le_bytes([blocks[at], blocks[at + 1]]))
+        })
     }
     #[inline(always)]
     fn splat_f16(self, half: u16) -> Floats {
         [Self::float_of_f16(half); 16]
+    }
+    #[inline(always)]
+    fn splat_two_f16(self, low: u16, high: u16) -> Floats {
+        bytemuck::cast([low, high].map(|half| [Self::float_of_f16(half); 8]))
     }
     #[inline(always)]
     fn floats_of_bf16(self, bytes: &[u8; 32]) -> Floats {
@@ -318,12 +334,8 @@ impl Simd for Scalar {
         })
     }
     #[inline(always)]
-    fn spread32(self, scales: Floats, chunk: usize) -> Floats {
-        from_fn(|lane| scales[2 * chunk + lane / 8])
-    }
-    #[inline(always)]
-    fn spread16(self, scales: Floats, chunk: usize) -> Floats {
-        from_fn(|lane| scales[4 * chunk + lane / 4])
+    fn spread(self, scales: Floats, lanes: [usize; 4]) -> Floats {
+        from_fn(|lane| scales[lanes[lane / 4]])
     }
     #[inline(always)]
     fn bits(self, floats: Floats) -> Bytes {
