@@ -8,6 +8,7 @@ use gristmill::{
     CancelToken, Completion, Error, FinishReason, GenerateOptions, Model, SamplingOptions, Session,
     SessionOptions,
 };
+use rayon::prelude::*;
 
 const PROMPT: &str = "Once upon a time";
 
@@ -152,6 +153,19 @@ fn the_number_of_threads_does_not_change_the_text() {
         let two = two.generate(PROMPT, &options).unwrap();
         assert_eq!((one.tokens, one.text), (two.tokens, two.text));
     }
+}
+
+/// A thread that waits for rayon does other tasks of its pool meanwhile, and one that came back to the
+/// model in the middle of a pass would wait for itself.
+#[test]
+fn a_model_can_be_used_from_the_tasks_of_a_thread_pool() {
+    let model = Model::builder().threads(2).open(demo_path()).unwrap();
+    let texts: Vec<_> = (0..32)
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|_| model.generate(PROMPT, &max_tokens(16)).unwrap().text)
+        .collect();
+    assert!(texts.iter().all(|text| *text == texts[0]));
 }
 
 #[test]

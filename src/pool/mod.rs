@@ -15,23 +15,21 @@
 //! of two shares that would read and write the same buffer in one phase at least one panics instead.
 //! A slice borrows the share, which ends with the work on it, so no slice outlives its phase.
 
+mod bell;
+mod crew;
 mod shared;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
 
+use self::bell::Bell;
+use self::crew::Crew;
 pub(crate) use self::shared::Shared;
 use crate::{Error, Result};
 
 /// Most threads that a model may be given.
 pub(crate) const MAX_THREADS: usize = 256;
-
-/// How long a thread looks for the end of a phase before it sleeps: longer than threads that all run
-/// are apart in a pass of one token (with 10 us a third of the speed was lost), and about as long as
-/// it takes to wake one.
-const SPIN: Duration = Duration::from_micros(50);
 
 /// A private thread pool, entered once per pass.
 #[derive(Debug)]
@@ -39,7 +37,7 @@ pub(crate) struct Pool {
     /// Different for every pool of the process.
     id: u64,
     /// One less than the threads of a pass: the thread that asks for a pass takes part.
-    others: Option<rayon::ThreadPool>,
+    others: Crew,
     /// One for each share of a phase.
     claims: Box<[Claim]>,
     /// The number of the next phase. Held during a pass: two passes at once would mix up their phases.
@@ -52,14 +50,9 @@ pub(crate) struct Pool {
 struct Claim(AtomicU64);
 
 impl Pool {
+    /// A pool of at least one thread.
     pub(crate) fn new(threads: usize) -> Result<Pool> {
-        let others = (threads > 1).then(|| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads - 1)
-                .thread_name(|index| format!("gristmill-{}", index + 1))
-                .build()
-        });
-        let others = others.transpose().map_err(|error| Error::Argument {
+        let others = Crew::new(threads - 1).map_err(|error| Error::Argument {
             name: "threads",
             expected: "a number of threads that the system can start".to_owned(),
             found: format!("{threads}: {error}"),
@@ -77,27 +70,20 @@ impl Pool {
         self.claims.len()
     }
 
-    /// Runs `pass` on every thread; all must go through the same phases, but one that finds that the
-    /// pass is to end may leave earlier than others do.
+    /// Runs `pass` here, and on every other thread that comes before it is over here. All go through
+    /// the same phases, but one that finds that the pass is to end may leave earlier than others do.
     pub(crate) fn run(&self, pass: impl Fn(Worker<'_>) + Sync) {
         let next_phase = self.next_phase.lock();
         let mut next_phase = next_phase.unwrap_or_else(PoisonError::into_inner);
         let first = *next_phase;
-        let state = PassState::new(self, &mut next_phase);
-        let start = |thread| {
+        let state = &PassState::new(self, &mut next_phase);
+        self.others.run(&|thread| {
             pass(Worker {
-                state: &state,
+                state,
                 thread,
                 phase: first,
             });
-        };
-        match &self.others {
-            None => start(0),
-            Some(others) => others.in_place_scope(|scope| {
-                scope.spawn_broadcast(|_, context| start(context.index() + 1));
-                start(0);
-            }),
-        }
+        });
     }
 }
 
@@ -111,10 +97,8 @@ struct PassState<'a> {
     done: AtomicUsize,
     /// A thread panicked, and its share will never be done.
     broken: AtomicBool,
-    sleepers: AtomicUsize,
-    /// Held by who is about to sleep, and by who is about to wake.
-    sleep: Mutex<()>,
-    wake: Condvar,
+    /// Rung at the end of each phase.
+    bell: Bell,
     next_phase: &'a mut u64,
 }
 
@@ -125,9 +109,7 @@ impl<'a> PassState<'a> {
             phase: AtomicU64::new(*next_phase),
             done: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
-            sleepers: AtomicUsize::new(0),
-            sleep: Mutex::new(()),
-            wake: Condvar::new(),
+            bell: Bell::default(),
             next_phase,
         }
     }
@@ -143,7 +125,7 @@ impl<'a> PassState<'a> {
         if self.done.fetch_add(1, Ordering::AcqRel) + 1 == self.pool.threads() {
             self.done.store(0, Ordering::Relaxed);
             self.phase.store(phase + 1, Ordering::SeqCst);
-            self.wake_all();
+            self.bell.ring();
         }
     }
 
@@ -158,40 +140,6 @@ impl<'a> PassState<'a> {
             "another thread of the pass panicked"
         );
         is_over
-    }
-
-    /// Returns when the phase has ended. Spins at first; then sleeps, so that a thread that has no
-    /// processor gets this one.
-    fn wait(&self, phase: u64) {
-        let mut start = None;
-        loop {
-            for _ in 0..32 {
-                if self.is_over(phase) {
-                    return;
-                }
-                std::hint::spin_loop();
-            }
-            let now = Instant::now();
-            if now - *start.get_or_insert(now) >= SPIN {
-                break;
-            }
-        }
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        let mut sleep = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
-        while !self.is_over(phase) {
-            let woken = self.wake.wait(sleep);
-            sleep = woken.unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(sleep);
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    fn wake_all(&self) {
-        // Whoever is counted after this look has seen what there is to be told before it sleeps.
-        if self.sleepers.load(Ordering::SeqCst) > 0 {
-            drop(self.sleep.lock().unwrap_or_else(PoisonError::into_inner));
-            self.wake.notify_all();
-        }
     }
 }
 
@@ -233,7 +181,7 @@ impl Worker<'_> {
                 state.finish(phase);
             }
         }
-        state.wait(phase);
+        state.bell.wait_until(|| state.is_over(phase));
         self.phase += 1;
     }
 }
@@ -242,7 +190,7 @@ impl Drop for Worker<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.state.broken.store(true, Ordering::SeqCst);
-            self.state.wake_all();
+            self.state.bell.ring();
         }
     }
 }
@@ -272,6 +220,10 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Condvar;
+    use std::time::{Duration, Instant};
+
+    use super::bell::SPIN;
     use super::*;
 
     fn pool() -> Pool {
@@ -346,5 +298,38 @@ mod tests {
             }
         };
         pool.run(|mut worker| (0..10).for_each(|_| worker.phase(slow)));
+    }
+
+    /// The figures of `docs/performance.md`.
+    #[test]
+    #[ignore = "prints times: cargo test --release --lib overhead -- --ignored --nocapture"]
+    fn overhead() {
+        const ROUNDS: u32 = 10_000;
+        let pool = Pool::new(2).expect("two threads");
+        let busy = |time: Duration| {
+            let start = Instant::now();
+            while start.elapsed() < time {
+                std::hint::spin_loop();
+            }
+        };
+        for pause in [0, 20, 200, 2000].map(Duration::from_micros) {
+            let rounds = if pause.is_zero() { ROUNDS } else { ROUNDS / 20 };
+            let mut passes = Duration::ZERO;
+            for _ in 0..rounds {
+                busy(pause);
+                let start = Instant::now();
+                pool.run(|mut worker| worker.phase(|_| ()));
+                passes += start.elapsed();
+            }
+            println!("pass after {pause:?}: {:?}", passes / rounds);
+        }
+        for work in [0, 5, 50].map(Duration::from_micros) {
+            let start = Instant::now();
+            pool.run(|mut worker| (0..ROUNDS).for_each(|_| worker.phase(|_| busy(work))));
+            println!(
+                "phase with {work:?} of work: {:?}",
+                start.elapsed() / ROUNDS
+            );
+        }
     }
 }

@@ -213,7 +213,8 @@ impl Shared<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{SPIN, Worker};
+    use super::super::Worker;
+    use super::super::bell::SPIN;
     use super::*;
 
     fn pool() -> Pool {
