@@ -28,8 +28,8 @@ struct Options {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q2_K_S, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S,
-    /// Q4_K_M, Q5_K_S, Q5_K_M or Q6_K
+    /// F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K_S, Q3_K_M, Q3_K_L, Q4_K_S, Q4_K_M,
+    /// Q5_K_S, Q5_K_M or Q6_K
     #[arg(value_name = "TYPE")]
     file_type: FileType,
 

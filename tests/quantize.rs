@@ -290,7 +290,6 @@ fn some_layers_have_more_bits() {
     assert_eq!(with(FileType::Q3_K_L, "ffn_down", GgmlType::Q5_K), all(32));
     assert_eq!(with(FileType::Q2_K, "ffn_down", GgmlType::Q3_K), all(32));
     assert_eq!(with(FileType::Q2_K, "attn_v", GgmlType::Q4_K), all(32));
-    assert_eq!(with(FileType::Q2_K_S, "ffn_down", GgmlType::Q4_K), all(4));
     assert_eq!(with(FileType::Q4_K_M, "attn_q", GgmlType::Q4_K), all(32));
     assert_eq!(with(FileType::Q4_K_M, "attn_norm", GgmlType::F32), all(32));
     assert_eq!(

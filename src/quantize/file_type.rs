@@ -64,8 +64,6 @@ file_types! {
     Q8_0 = 7, Q8_0;
     /// 2.6 bits, more for values, outputs of attention and `ffn_down`.
     Q2_K = 10, Q2_K;
-    /// 2.6 bits, more for the first `ffn_down` and some values.
-    Q2_K_S = 21, Q2_K;
     /// 3.4 bits.
     Q3_K_S = 11, Q3_K;
     /// 3.4 bits, more for values, outputs of attention and `ffn_down`.

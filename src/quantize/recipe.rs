@@ -96,7 +96,6 @@ impl Recipe {
         let chosen = match self.file_type {
             FileType::Q2_K if group >= 4 => GgmlType::Q4_K,
             FileType::Q2_K => GgmlType::Q3_K,
-            FileType::Q2_K_S if group >= 4 => GgmlType::Q4_K,
             FileType::Q3_K_M if index < 2 => GgmlType::Q5_K,
             FileType::Q3_K_M => GgmlType::Q4_K,
             FileType::Q3_K_L => GgmlType::Q5_K,
@@ -117,7 +116,6 @@ impl Recipe {
         let layers = self.facts.layers;
         match self.file_type {
             FileType::Q2_K => Some(GgmlType::Q3_K),
-            FileType::Q2_K_S if layer < layers / 8 => Some(GgmlType::Q4_K),
             FileType::Q3_K_M if layer < layers / 16 => Some(GgmlType::Q5_K),
             FileType::Q3_K_M => Some(GgmlType::Q4_K),
             FileType::Q3_K_L => Some(GgmlType::Q5_K),
@@ -239,7 +237,6 @@ fn fitting(wanted: GgmlType, cols: usize) -> GgmlType {
         return wanted;
     }
     let other = match wanted {
-        // llama.cpp takes IQ4_NL, which has the same size.
         GgmlType::Q2_K | GgmlType::Q3_K => GgmlType::Q4_0,
         GgmlType::Q4_K => GgmlType::Q5_0,
         GgmlType::Q5_K => GgmlType::Q5_1,
