@@ -75,7 +75,7 @@ struct Options {
     #[arg(short, long, value_name = "LIST", value_delimiter = ',')]
     threads: Vec<usize>,
 
-    /// Instruction sets: scalar, avx2, avx512 [default: the best of this machine]
+    /// Instruction sets, such as scalar or avx2 [default: the best of this machine]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     level: Vec<Level>,
 

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use crate::simd::Simd128;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
+#[cfg(target_arch = "aarch64")]
+use crate::simd::{Dotprod, Neon};
 use crate::simd::{Kernel, Scalar, Simd};
 
 /// An instruction-set level. A value other than [`Level::Scalar`] holds a token that is made only
@@ -21,6 +25,16 @@ pub enum Level {
     /// 512-bit vectors with int8 dot products: AVX-512 F, BW, DQ, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// 128-bit vectors of 64-bit ARM.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// 128-bit vectors of 64-bit ARM with int8 dot products.
+    #[cfg(target_arch = "aarch64")]
+    Dotprod(Dotprod),
+    /// 128-bit vectors of WebAssembly. A module either needs them or has none, so this level is there
+    /// if, and only if, `simd128` is among the target features that the crate is compiled with.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128(Simd128),
 }
 
 impl Level {
@@ -37,13 +51,20 @@ impl Level {
             Avx512::new().map(Level::Avx512),
             #[cfg(target_arch = "x86_64")]
             Avx2::new().map(Level::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            Dotprod::new().map(Level::Dotprod),
+            #[cfg(target_arch = "aarch64")]
+            Neon::new().map(Level::Neon),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Some(Level::Simd128(Simd128)),
             Some(Level::Scalar(Scalar)),
         ]
         .into_iter()
         .flatten()
     }
 
-    /// The name that [`Level::from_str`] takes: `scalar`, `avx2`, `avx512`.
+    /// The name that [`Level::from_str`] takes: `scalar`, `avx2`, `avx512`, `neon`, `dotprod`,
+    /// `simd128`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,6 +73,12 @@ impl Level {
             Level::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Level::Dotprod(_) => "dotprod",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Level::Simd128(_) => "simd128",
         }
     }
 
@@ -63,6 +90,12 @@ impl Level {
             Level::Avx2(isa) => isa.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512(isa) => isa.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(isa) => isa.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Level::Dotprod(isa) => isa.run(kernel),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Level::Simd128(isa) => isa.run(kernel),
         }
     }
 }

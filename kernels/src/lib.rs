@@ -23,6 +23,9 @@
 //! assert_eq!(out, [12.0, 34.0]);
 //! ```
 
+#[cfg(target_endian = "big")]
+compile_error!("the kernels take blocks and vectors apart as little-endian bytes");
+
 mod columns;
 mod dot;
 mod format;
@@ -44,5 +47,9 @@ pub use level::{Level, UnknownLevel};
 pub use matrix::Matrix;
 pub use product::matmul;
 pub use simd::Scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use simd::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use simd::{Avx2, Avx512};
+#[cfg(target_arch = "aarch64")]
+pub use simd::{Dotprod, Neon};

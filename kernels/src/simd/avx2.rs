@@ -2,7 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Simd, X86, intrinsics, isa_token, tile_shape};
+use super::isa::Token;
+use super::x86::X86;
+use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Simd, tile_shape};
 
 isa_token! {
     /// Proof of AVX2, FMA and F16C (Haswell, Zen and later).

@@ -10,17 +10,35 @@
 
 use bytemuck::{Pod, Zeroable};
 
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
+#[macro_use]
+mod isa;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub use neon::{Dotprod, Neon};
 pub use scalar::Scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub use simd128::Simd128;
 
 /// Bits of 1.5 * 2^23. An `i32` sum that starts here is, read as an `f32`, 1.5 * 2^23 + sum, as
 /// long as the sum stays within +-2^22: no conversion instruction is needed.
@@ -284,81 +302,5 @@ pub(crate) trait Simd: Copy {
         }
         let p = self.add(self.mul_add(p, self.mul(r, r), r), self.splat(1.0));
         self.scale_exponent(p, n)
-    }
-}
-
-/// A token type whose features are named once: for detection and for entering.
-#[cfg(target_arch = "x86_64")]
-macro_rules! isa_token {
-    ($(#[$doc:meta])* $name:ident: $($feature:tt),+) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name(());
-
-        impl $name {
-            /// The token, if the CPU has the instructions and the operating system enables them.
-            #[must_use]
-            pub fn new() -> Option<Self> {
-                // The macro reads XCR0 as well as CPUID.
-                ($(std::arch::is_x86_feature_detected!($feature))&&+).then_some(Self(()))
-            }
-
-            #[inline(always)]
-            fn enter<K: $crate::simd::Kernel>(self, kernel: K) -> K::Output {
-                $(#[target_feature(enable = $feature)])+
-                fn inside<K: $crate::simd::Kernel>(isa: $name, kernel: K) -> K::Output {
-                    kernel.run(isa)
-                }
-                // SAFETY: `self` exists only where `new` found every feature that `inside` enables.
-                unsafe { inside(self, kernel) }
-            }
-        }
-    };
-}
-/// Intrinsics inside a method of a token.
-#[cfg(target_arch = "x86_64")]
-macro_rules! intrinsics {
-    ($($body:tt)*) => {{
-        #[allow(unused_unsafe, reason = "some are safe on some compilers")]
-        // SAFETY: the method's `self` proves the instructions; loads and stores are unaligned ones
-        // through references to arrays of exactly their width.
-        unsafe { $($body)* }
-    }};
-}
-#[cfg(target_arch = "x86_64")]
-use {intrinsics, isa_token};
-
-/// The tokens of x86 instruction sets with SSE4.1.
-#[cfg(target_arch = "x86_64")]
-trait X86: Simd {
-    /// The halves of [`Simd::strided_f16`], not yet floats. The integer units put them together; the
-    /// vector units have enough to do.
-    #[inline(always)]
-    fn gather_f16<const STRIDE: usize, const PAIRS: bool>(
-        self,
-        blocks: &[u8],
-    ) -> [std::arch::x86_64::__m128i; 2] {
-        use std::arch::x86_64::*;
-        let (blocks, _) = blocks.as_chunks::<STRIDE>();
-        if PAIRS {
-            let mut pairs = [0; 8];
-            for block in 0..8 {
-                pairs[block] = i32::from_le_bytes(*blocks[block].first_chunk().expect("two f16"));
-            }
-            let [a, b, c, d, e, f, g, h] = pairs;
-            intrinsics! {
-                let (low, high) = (_mm_setr_epi32(a, b, c, d), _mm_setr_epi32(e, f, g, h));
-                let order = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-                let (low, high) = (_mm_shuffle_epi8(low, order), _mm_shuffle_epi8(high, order));
-                [_mm_unpacklo_epi64(low, high), _mm_unpackhi_epi64(low, high)]
-            }
-        } else {
-            let mut fours = [0_u64; 2];
-            for block in 0..8 {
-                let half = u16::from_le_bytes(*blocks[block].first_chunk().expect("an f16"));
-                fours[block / 4] |= u64::from(half) << (16 * (block % 4));
-            }
-            intrinsics! { [_mm_set_epi64x(fours[1] as i64, fours[0] as i64); 2] }
-        }
     }
 }
