@@ -22,7 +22,10 @@ use std::marker::PhantomData;
 use bytemuck::{Pod, Zeroable};
 
 use crate::columns::{ColumnsMut, Store};
-use crate::format::{FloatFormat, FormatVisitor, QuantFormat, UNIT, offset, stored_quants};
+use crate::format::float::F32;
+use crate::format::{
+    FloatFormat, FormatVisitor, QuantFormat, Sixteen, UNIT, offset, stored_quants,
+};
 use crate::inputs::{BLOCK, InputGroup};
 use crate::level::Level;
 use crate::matrix::Matrix;
@@ -457,7 +460,12 @@ impl<F: FloatFormat> Kernel for FloatProduct<'_, '_, F> {
             for vector in 0..S::TILE_VECTORS {
                 unpack_floats::<S, F>(simd, &weights, first + LANES * vector, vector, panel);
             }
-            let panel = &panel[..weights.cols() * S::TILE_VECTORS];
+            let panel = Panel::<F32> {
+                chunks: bytemuck::cast_slice(panel),
+                columns: weights.cols(),
+                column_step: S::TILE_VECTORS,
+                vector_step: 1,
+            };
             let mut token = 0;
             for group in inputs {
                 let target = Target {
@@ -485,7 +493,7 @@ impl<F: FloatFormat> Kernel for FloatProduct<'_, '_, F> {
 /// Unpacks 16 rows, from `first` on, into vector `vector` of the panel. Columns behind the last one
 /// are not to be read.
 #[inline(always)]
-pub(crate) fn unpack_floats<S: Simd, F: FloatFormat>(
+fn unpack_floats<S: Simd, F: FloatFormat>(
     simd: S,
     weights: &Matrix<'_>,
     first: usize,
@@ -522,25 +530,50 @@ fn unpack_chunk<S: Simd, F: FloatFormat>(
     }
 }
 
-pub(crate) struct FloatTile<'a, 'o> {
-    pub(crate) panel: &'a [Line],
+/// Rows of floats times a panel of [`Sixteen`]s.
+pub(crate) struct FloatTile<'a, 'o, C: Sixteen> {
+    pub(crate) panel: Panel<'a, C>,
     /// `[tokens, stride]`.
     pub(crate) values: &'a [f32],
     pub(crate) stride: usize,
     pub(crate) target: Target<'a, 'o>,
 }
 
-impl Tile for FloatTile<'_, '_> {
+/// Columns of one or two vectors.
+pub(crate) struct Panel<'a, C: Sixteen> {
+    pub(crate) chunks: &'a [C::Chunk],
+    pub(crate) columns: usize,
+    /// Chunks from a column to the next.
+    pub(crate) column_step: usize,
+    /// Chunks from a column's first vector to its second one.
+    pub(crate) vector_step: usize,
+}
+
+impl<C: Sixteen> Clone for Panel<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C: Sixteen> Copy for Panel<'_, C> {}
+
+impl<C: Sixteen> Tile for FloatTile<'_, '_, C> {
     #[inline(always)]
     fn run<S: Simd, const TOKENS: usize, const VECTORS: usize>(self, simd: S) {
-        let columns = self.panel.as_chunks::<VECTORS>().0;
+        let Panel {
+            chunks,
+            columns,
+            column_step,
+            vector_step,
+        } = self.panel;
         let rows: [&[f32]; TOKENS] =
-            std::array::from_fn(|token| &self.values[token * self.stride..][..columns.len()]);
+            std::array::from_fn(|token| &self.values[token * self.stride..][..columns]);
         let mut sums = [[simd.splat(0.0); VECTORS]; TOKENS];
-        for (column, lines) in columns.iter().enumerate() {
+        for column in 0..columns {
             let mut weights = [simd.splat(0.0); VECTORS];
             for vector in 0..VECTORS {
-                weights[vector] = simd.load(lines[vector].floats());
+                let chunk = &chunks[column * column_step + vector * vector_step];
+                weights[vector] = C::floats(simd, chunk);
             }
             for token in 0..TOKENS {
                 let value = simd.splat(rows[token][column]);

@@ -46,10 +46,10 @@ pub use inputs::{InputGroup, groups};
 pub use level::{Level, UnknownLevel};
 pub use matrix::Matrix;
 pub use product::matmul;
-pub use simd::Scalar;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub use simd::Simd128;
 #[cfg(target_arch = "x86_64")]
 pub use simd::{Avx2, Avx512};
 #[cfg(target_arch = "aarch64")]
 pub use simd::{Dotprod, Neon};
+pub use simd::{Line, Scalar};

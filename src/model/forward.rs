@@ -9,7 +9,7 @@
 //!     norm, quantise                     inputs                           by group of tokens
 //!     query, key, value                                                   by matrix row
 //!     rotate keys, store                 the cache                        by key head
-//!     rotate queries, attend             attended                         by key head and tile of tokens
+//!     rotate queries, attend             attended                         by key head, tile of tokens, part
 //!     gather, quantise                   inputs                           by group of tokens
 //!     residual += output projection                                       by matrix row
 //!     norm, quantise                     inputs                           by group of tokens
@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use gristmill_kernels::ops::{
-    Attention, AttentionScratch, add_to, attend, rms_norm, rotate, silu_mul,
+    Attention, AttentionScratch, Side, add_to, attend, rms_norm, rotate, silu_mul,
 };
 use gristmill_kernels::{InputGroup, Level, Scratch, Store, groups, matmul};
 
@@ -34,8 +34,12 @@ use crate::cache::{KvCache, LayerCache};
 use crate::cancel::CancelToken;
 use crate::pool::{Pool, Share, Shared, Worker};
 
-/// Rows of queries that attention takes at a time: enough that unpacking a key costs little.
+/// Rows of queries that attention takes at a time: enough that reading a key costs little.
 const ATTENTION_ROWS: usize = 56;
+
+/// Positions of a part of a context. Only a few tokens are cut so: otherwise there are items enough.
+/// It does not depend on the number of threads, nor does the result.
+const PART_POSITIONS: usize = 1024;
 
 /// The buffers of a pass, kept from pass to pass. Matrices are `[tokens, …]`.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ struct ThreadSpace {
     attention: AttentionScratch,
     rows: Vec<f32>,
     visible: Vec<Range<usize>>,
+    /// Outputs of an item of attention, `[rows, head_dim]`.
+    attended: Vec<f32>,
 }
 
 impl Workspace {
@@ -87,7 +93,8 @@ impl Workspace {
     }
 }
 
-/// How attention over some tokens is cut into items: a key head, and a tile of tokens.
+/// How attention over some tokens is cut into items: a key head, a tile of tokens, and, where one tile
+/// holds all tokens, a part of the positions.
 ///
 /// Later tokens see more. So that contiguous shares cost the same, tiles come from both ends by
 /// turns: 0, n - 1, 1, n - 2, …
@@ -96,16 +103,23 @@ struct Tiles {
     tokens: usize,
     tile_tokens: usize,
     heads: usize,
+    parts: usize,
 }
 
 impl Tiles {
-    fn new(config: &Config, tokens: usize) -> Self {
+    /// `positions` are all that the last token sees.
+    fn new(config: &Config, tokens: usize, positions: usize) -> Self {
         let group = config.head_count / config.head_count_kv;
         let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens);
         Self {
             tokens,
             tile_tokens,
             heads: config.head_count_kv,
+            parts: if tile_tokens == tokens {
+                positions.div_ceil(PART_POSITIONS)
+            } else {
+                1
+            },
         }
     }
 
@@ -114,11 +128,21 @@ impl Tiles {
     }
 
     fn items(&self) -> usize {
-        self.tiles() * self.heads
+        self.tiles() * self.heads * self.parts
     }
 
-    /// Key head and tokens of an item.
-    fn item(&self, item: usize) -> (usize, Range<usize>) {
+    /// Positions of a part.
+    fn positions(&self, part: usize) -> Range<usize> {
+        if self.parts == 1 {
+            0..usize::MAX
+        } else {
+            part * PART_POSITIONS..(part + 1) * PART_POSITIONS
+        }
+    }
+
+    /// Key head, tokens and part of an item.
+    fn item(&self, item: usize) -> (usize, Range<usize>, usize) {
+        let (item, part) = (item / self.parts, item % self.parts);
         let (turn, head) = (item / self.heads, item % self.heads);
         let tile = if turn.is_multiple_of(2) {
             turn / 2
@@ -126,11 +150,11 @@ impl Tiles {
             self.tiles() - 1 - turn / 2
         };
         let start = tile * self.tile_tokens;
-        (head, start..self.tokens.min(start + self.tile_tokens))
+        (head, start..self.tokens.min(start + self.tile_tokens), part)
     }
 
-    /// The item of a key head and a token, and the token's place in it.
-    fn find(&self, head: usize, token: usize) -> (usize, usize) {
+    /// The items of a key head and a token, one per part, and the token's place in them.
+    fn find(&self, head: usize, token: usize) -> (Range<usize>, usize) {
         let (tile, place) = (token / self.tile_tokens, token % self.tile_tokens);
         let from_end = self.tiles() - 1 - tile;
         let turn = if tile <= from_end {
@@ -138,7 +162,68 @@ impl Tiles {
         } else {
             2 * from_end + 1
         };
-        (turn * self.heads + head, place)
+        let first = (turn * self.heads + head) * self.parts;
+        (first..first + self.parts, place)
+    }
+}
+
+/// How an item of attention lies in its row: for each token the outputs of the query heads,
+/// `[group, head_dim]`, then the largest score of each and the sum of its exponentials.
+#[derive(Clone, Copy, Debug)]
+struct Attended {
+    /// Query heads that share a key head.
+    group: usize,
+    head_dim: usize,
+}
+
+impl Attended {
+    fn new(config: &Config) -> Self {
+        Self {
+            group: config.head_count / config.head_count_kv,
+            head_dim: config.head_dim,
+        }
+    }
+
+    /// Values of a token's outputs.
+    fn outputs(self) -> usize {
+        self.group * self.head_dim
+    }
+
+    /// Values of a token.
+    fn place(self) -> usize {
+        self.outputs() + 2 * self.group
+    }
+
+    /// Outputs and softmax of the token at `place` of an item.
+    fn split(self, item: &[f32], place: usize) -> (&[f32], &[[f32; 2]]) {
+        let values = &item[place * self.place()..][..self.place()];
+        let (outputs, softmax) = values.split_at(self.outputs());
+        (outputs, softmax.as_chunks().0)
+    }
+
+    /// Appends a token's outputs: those of its parts, each weighted with its share of the softmax.
+    fn merge<'a>(
+        self,
+        parts: impl Iterator<Item = (&'a [f32], &'a [[f32; 2]])> + Clone,
+        to: &mut Vec<f32>,
+    ) {
+        let start = to.len();
+        to.resize(start + self.outputs(), 0.0);
+        for (row, to) in to[start..].chunks_exact_mut(self.head_dim).enumerate() {
+            let softmax = parts.clone().map(|(_, softmax)| softmax[row]);
+            let largest = softmax
+                .clone()
+                .fold(f32::NEG_INFINITY, |max, [value, _]| max.max(value));
+            let weight = |[value, sum]: [f32; 2]| (value - largest).exp() * sum;
+            let total: f32 = softmax.clone().map(weight).sum();
+            for ((outputs, _), softmax) in parts.clone().zip(softmax) {
+                let weight = weight(softmax) / total;
+                let outputs = &outputs[row * self.head_dim..];
+                for (to, value) in to.iter_mut().zip(outputs) {
+                    *to += weight * value;
+                }
+            }
+        }
     }
 }
 
@@ -167,8 +252,8 @@ impl Pass<'_> {
         } = *self.config;
         let tokens = self.tokens.len();
         let groups: Vec<_> = groups(self.level, tokens).collect();
-        let tiles = Tiles::new(self.config, tokens);
-        let item = tiles.tile_tokens * self.config.query_length() / tiles.heads;
+        let tiles = Tiles::new(self.config, tokens, self.position + tokens);
+        let item = tiles.tile_tokens * Attended::new(self.config).place();
         let zero = || 0.0;
         space.residual.reshape(tokens, embedding_length, zero);
         space
@@ -369,15 +454,15 @@ impl Running<'_> {
     /// What attention left in its items, token by token, as inputs.
     fn gathered_inputs(&self, share: &Share, thread: &mut ThreadSpace) {
         let attended = self.space.attended.read(share);
-        let item_values = self.space.attended.cols();
-        let place_values = item_values / self.tiles.tile_tokens;
+        let items = attended.chunks_exact(self.space.attended.cols());
+        let shape = Attended::new(self.pass.config);
         let cols = self.pass.config.query_length();
         self.inputs(share, thread, self.groups, cols, |tokens, rows| {
             for token in tokens {
                 for head in 0..self.tiles.heads {
-                    let (item, place) = self.tiles.find(head, token);
-                    let start = item * item_values + place * place_values;
-                    rows.extend_from_slice(&attended[start..start + place_values]);
+                    let (parts, place) = self.tiles.find(head, token);
+                    let places = items.clone().skip(parts.start).take(parts.len());
+                    shape.merge(places.map(|item| shape.split(item, place)), rows);
                 }
             }
         });
@@ -410,11 +495,12 @@ impl Running<'_> {
     }
 
     /// Stores the share's key heads, rotated, and value heads in the cache.
-    fn store(&self, share: &Share, cache: &LayerCache) {
+    fn store(&self, share: &Share, layer: &LayerCache) {
         let Pass {
             level,
             config,
             position,
+            cache,
             ..
         } = *self.pass;
         let positions = position..position + self.pass.tokens.len();
@@ -422,17 +508,15 @@ impl Running<'_> {
         let angles = self.space.angles.read(share);
         let head_dim = config.head_dim;
         let start = |head: usize, token: usize| token * config.key_length() + head * head_dim;
-        cache
-            .keys
-            .store(share, level, positions.clone(), |head, token, row| {
-                row.extend_from_slice(&key[start(head, token)..][..head_dim]);
-                self.rotate(angles, token, row);
-            });
-        cache
-            .values
-            .store(share, level, positions, |head, token, row| {
-                row.extend_from_slice(&value[start(head, token)..][..head_dim]);
-            });
+        let keys = (Side::Keys, &layer.keys);
+        cache.store(share, level, keys, positions.clone(), |head, token, row| {
+            row.extend_from_slice(&key[start(head, token)..][..head_dim]);
+            self.rotate(angles, token, row);
+        });
+        let values = (Side::Values, &layer.values);
+        cache.store(share, level, values, positions, |head, token, row| {
+            row.extend_from_slice(&value[start(head, token)..][..head_dim]);
+        });
     }
 
     /// Rotates the heads of a token.
@@ -445,41 +529,57 @@ impl Running<'_> {
     }
 
     /// A share of the attention items.
-    fn attend(&self, share: &Share, thread: &mut ThreadSpace, cache: &LayerCache) {
+    fn attend(&self, share: &Share, thread: &mut ThreadSpace, layer: &LayerCache) {
         let Pass {
             level,
             config,
             position,
+            cache,
             ..
         } = *self.pass;
         let query = self.space.query.read(share);
         let angles = self.space.angles.read(share);
         let (range, attended) = self.space.attended.rows_mut(share);
-        let group = config.head_count / config.head_count_kv;
-        let place_values = group * config.head_dim;
+        let shape = Attended::new(config);
         let scale = 1.0 / (config.head_dim as f32).sqrt();
         for (item, out) in range.zip(attended.chunks_exact_mut(self.space.attended.cols())) {
-            let (head, tokens) = self.tiles.item(item);
+            let (head, tokens, part) = self.tiles.item(item);
+            let part = self.tiles.positions(part);
             thread.rows.clear();
             thread.visible.clear();
             for token in tokens.clone() {
-                let start = token * config.query_length() + head * place_values;
-                let queries = query[start..start + place_values].iter();
+                let start = token * config.query_length() + head * shape.outputs();
+                let queries = query[start..start + shape.outputs()].iter();
                 let first = thread.rows.len();
                 thread.rows.extend(queries.map(|value| value * scale));
                 self.rotate(angles, token, &mut thread.rows[first..]);
-                let visible = 0..position + token + 1;
-                thread.visible.extend(std::iter::repeat_n(visible, group));
+                let visible = part.start..part.end.min(position + token + 1);
+                thread
+                    .visible
+                    .extend(std::iter::repeat_n(visible, shape.group));
             }
-            let positions = position + tokens.end;
             let attention = Attention {
                 queries: &thread.rows,
                 visible: &thread.visible,
-                keys: cache.keys.head(share, head, positions),
-                values: cache.values.head(share, head, positions),
+                layout: cache.layout(),
+                keys: layer.keys.row(share, head),
+                values: layer.values.row(share, head),
             };
-            let out = &mut out[..tokens.len() * place_values];
-            attend(level, attention, &mut thread.attention, out);
+            let outputs = &mut thread.attended;
+            outputs.resize(thread.rows.len(), 0.0);
+            attend(level, attention, &mut thread.attention, outputs);
+            let softmax = thread.attention.softmax().chunks_exact(shape.group);
+            let places = out.chunks_exact_mut(shape.place());
+            for ((place, outputs), softmax) in places
+                .zip(outputs.chunks_exact(shape.outputs()))
+                .zip(softmax)
+            {
+                let (to, softmax_to) = place.split_at_mut(shape.outputs());
+                to.copy_from_slice(outputs);
+                for (to, &(largest, sum)) in softmax_to.as_chunks_mut().0.iter_mut().zip(softmax) {
+                    *to = [largest, sum];
+                }
+            }
         }
     }
 }
@@ -490,21 +590,46 @@ mod tests {
 
     #[test]
     fn tiles_cover_every_token_of_every_head_once() {
-        for (tokens, tile_tokens, heads) in [(1, 1, 3), (7, 2, 1), (8, 2, 2), (100, 8, 5)] {
+        for (tokens, tile_tokens, heads, parts) in
+            [(1, 1, 3, 2), (7, 2, 1, 1), (8, 2, 2, 1), (100, 8, 5, 1)]
+        {
             let tiles = Tiles {
                 tokens,
                 tile_tokens,
                 heads,
+                parts,
             };
             let mut seen = 0;
             for item in 0..tiles.items() {
-                let (head, range) = tiles.item(item);
+                let (head, range, part) = tiles.item(item);
                 for (place, token) in range.enumerate() {
-                    assert_eq!(tiles.find(head, token), (item, place), "{tiles:?}");
+                    let (items, found) = tiles.find(head, token);
+                    assert_eq!((items.start + part, found), (item, place), "{tiles:?}");
+                    assert_eq!(items.len(), parts, "{tiles:?}");
                     seen += 1;
                 }
             }
-            assert_eq!(seen, tokens * heads, "{tiles:?}");
+            assert_eq!(seen, tokens * heads * parts, "{tiles:?}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_softmax_make_the_whole() {
+        let shape = Attended {
+            group: 1,
+            head_dim: 2,
+        };
+        // Scores 0 and ln 3 see 1 and 2, score 1 sees 4; the last part sees nothing.
+        let (three, e) = (3.0_f32.ln(), std::f32::consts::E);
+        let first = [(1.0 + 3.0 * 2.0) / 4.0, 0.0, three, (-three).exp() + 1.0];
+        let (second, third) = ([4.0, 8.0, 1.0, 1.0], [0.0, 0.0, f32::NEG_INFINITY, 0.0]);
+        let mut merged = vec![9.0];
+        let parts = [&first, &second, &third].map(|item| shape.split(item, 0));
+        shape.merge(parts.into_iter(), &mut merged);
+        let total = 1.0 + 3.0 + e;
+        let expected = [9.0, (1.0 + 6.0 + 4.0 * e) / total, 8.0 * e / total];
+        for (found, expected) in merged.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{merged:?}");
         }
     }
 }

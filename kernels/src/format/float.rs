@@ -1,6 +1,6 @@
 //! F32, F16, BF16: floats, multiplied as such.
 
-use super::{BlockFormat, FloatFormat};
+use super::{BlockFormat, FloatFormat, Sixteen};
 use crate::simd::Simd;
 
 /// 32-bit floats.
@@ -15,7 +15,9 @@ impl BlockFormat for F32 {
     }
 }
 
-impl FloatFormat for F32 {
+impl FloatFormat for F32 {}
+
+impl Sixteen for F32 {
     type Chunk = [u8; 64];
 
     #[inline(always)]
@@ -36,7 +38,9 @@ impl BlockFormat for F16 {
     }
 }
 
-impl FloatFormat for F16 {
+impl FloatFormat for F16 {}
+
+impl Sixteen for F16 {
     type Chunk = [u8; 32];
 
     #[inline(always)]
@@ -57,7 +61,9 @@ impl BlockFormat for BF16 {
     }
 }
 
-impl FloatFormat for BF16 {
+impl FloatFormat for BF16 {}
+
+impl Sixteen for BF16 {
     type Chunk = [u8; 32];
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use half::f16;
 
 use crate::simd::{Quants, Simd};
 
-mod float;
+pub(crate) mod float;
 mod k_scales;
 mod order;
 mod q2_k;
@@ -109,12 +109,15 @@ pub(crate) fn stored_quants<S: Simd, F: QuantFormat>(
     }
 }
 
-/// A format of floats.
-pub(crate) trait FloatFormat: BlockFormat {
+/// Values of which 16 lie next to each other and become a vector of floats.
+pub(crate) trait Sixteen {
     /// 16 values.
     type Chunk: Pod;
     fn floats<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Floats;
 }
+
+/// A format of floats.
+pub(crate) trait FloatFormat: BlockFormat + Sixteen {}
 
 /// What depends on a format, for [`Format::visit`].
 pub(crate) trait FormatVisitor {

@@ -12,19 +12,19 @@
 //!
 //! The scores of a block are all that is ever materialised (Milakov and Gimelshein, "Online normalizer
 //! calculation for softmax", 2018; Dao et al., "FlashAttention", 2022). The rows are the query heads
-//! that share a key head, for one or several tokens, so a key is unpacked once for all of them.
+//! that share a key head, for one or several tokens. Keys and values are multiplied as they lie in the
+//! cache (see `kv`).
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use bytemuck::Zeroable;
-
 use super::elementwise::{exp_sum, largest};
+use super::kv::{BLOCK, Bytes, CacheType, HeadLayout};
 use crate::columns::{ColumnsMut, Store};
-use crate::format::{FloatFormat, FormatVisitor, QuantFormat};
-use crate::gemm::{FloatTile, LANES, Target, unpack_floats};
+use crate::format::Sixteen;
+use crate::format::float::{F16, F32};
+use crate::gemm::{FloatTile, LANES, Panel, Target};
 use crate::level::Level;
-use crate::matrix::Matrix;
 use crate::simd::{Kernel, Line, Simd};
 
 /// Positions whose scores are materialised at a time.
@@ -37,17 +37,19 @@ pub struct Attention<'a> {
     pub queries: &'a [f32],
     /// The positions that each row sees.
     pub visible: &'a [Range<usize>],
-    /// `[positions, head_dim]`, floats.
-    pub keys: Matrix<'a>,
-    /// `[positions, head_dim]`, in the format of the keys.
-    pub values: Matrix<'a>,
+    /// How keys and values lie.
+    pub layout: HeadLayout,
+    /// The head's keys.
+    pub keys: &'a [Line],
+    /// The head's values.
+    pub values: &'a [Line],
 }
 
 /// `out[row] = sum over the visible positions of softmax(queries . keys) * values`, row-major
 /// `[rows, head_dim]`. A row that sees nothing gets zeros.
 ///
 /// # Panics
-/// If the shapes do not agree, or the cache does not hold floats of one format.
+/// If the shapes do not agree.
 pub fn attend(
     level: Level,
     attention: Attention<'_>,
@@ -57,44 +59,42 @@ pub fn attend(
     let Attention {
         queries,
         visible,
+        layout,
         keys,
         values,
     } = attention;
-    let head_dim = keys.cols();
+    let rows = visible.len() * layout.head_dim;
+    assert_eq!((queries.len(), out.len()), (rows, rows), "rows");
     assert_eq!(
-        (values.rows(), values.cols()),
-        (keys.rows(), head_dim),
-        "keys and values"
-    );
-    assert_eq!(values.format(), keys.format(), "format of keys and values");
-    assert_eq!(
-        (queries.len(), out.len()),
-        (visible.len() * head_dim, visible.len() * head_dim),
-        "rows"
+        (keys.len(), values.len()),
+        (layout.lines(), layout.lines()),
+        "lines of the cache"
     );
     assert!(
-        visible.iter().all(|range| range.end <= keys.rows()),
+        visible.iter().all(|range| range.end <= layout.capacity()),
         "visible positions in the cache"
     );
-    keys.format().visit(Attend {
-        level,
+    let attend = Attend {
         attention,
         scratch,
         out,
-    });
+    };
+    match layout.cache_type {
+        CacheType::F32 => level.run(AttendIn::<F32>(attend, PhantomData)),
+        CacheType::F16 => level.run(AttendIn::<F16>(attend, PhantomData)),
+        CacheType::Q8_0 => level.run(AttendIn::<Bytes>(attend, PhantomData)),
+    }
 }
 
 /// Working memory of [`attend`]; one per thread, kept from call to call.
 #[derive(Debug, Default)]
 pub struct AttentionScratch {
-    /// Keys of a panel: `[padded head_dim][TILE_VECTORS]`
-    keys: Vec<Line>,
     /// `[rows, padded head_dim]`
     queries: Vec<f32>,
     /// `[rows, POSITIONS]`: scores, then their exponentials.
     scores: Vec<f32>,
-    /// `[padded head_dim / panel width][POSITIONS][TILE_VECTORS]`
-    values: Vec<Line>,
+    /// `[rows, POSITIONS]`: scores of a block of dimensions, or exponentials times its scales.
+    scaled: Vec<f32>,
     /// `[rows, padded head_dim]`
     out: Vec<f32>,
     /// Maximum and sum of each row so far.
@@ -106,36 +106,31 @@ impl AttentionScratch {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            keys: Vec::new(),
             queries: Vec::new(),
             scores: Vec::new(),
-            values: Vec::new(),
+            scaled: Vec::new(),
             out: Vec::new(),
             softmax: Vec::new(),
         }
     }
+
+    /// Of each row of the last call: the largest score, and the sum of the exponentials of the scores
+    /// minus it. With them the outputs for several ranges of positions can be merged.
+    #[must_use]
+    pub fn softmax(&self) -> &[(f32, f32)] {
+        &self.softmax
+    }
 }
 
 struct Attend<'a, 'o> {
-    level: Level,
     attention: Attention<'a>,
     scratch: &'a mut AttentionScratch,
     out: &'o mut [f32],
 }
 
-impl FormatVisitor for Attend<'_, '_> {
-    type Output = ();
-    fn quants<F: QuantFormat>(self) {
-        panic!("the KV cache holds floats")
-    }
-    fn floats<F: FloatFormat>(self) {
-        self.level.run(AttendFloats::<F>(self, PhantomData));
-    }
-}
+struct AttendIn<'a, 'o, C>(Attend<'a, 'o>, PhantomData<C>);
 
-struct AttendFloats<'a, 'o, F>(Attend<'a, 'o>, PhantomData<F>);
-
-impl<F: FloatFormat> Kernel for AttendFloats<'_, '_, F> {
+impl<C: Sixteen> Kernel for AttendIn<'_, '_, C> {
     type Output = ();
 
     #[inline(always)]
@@ -144,82 +139,23 @@ impl<F: FloatFormat> Kernel for AttendFloats<'_, '_, F> {
             attention,
             scratch,
             out,
-            ..
         } = self.0;
         let visible = attention.visible;
-        let head_dim = attention.keys.cols();
-        let width = LANES * S::TILE_VECTORS;
-        let padded = head_dim.next_multiple_of(width);
-        let state = scratch;
-        state.start(visible.len(), attention.queries, head_dim, padded);
-        state
-            .values
-            .resize(padded / LANES * POSITIONS, Line::zeroed());
-        state.keys.resize(
-            head_dim.next_multiple_of(LANES) * S::TILE_VECTORS,
-            Line::zeroed(),
-        );
+        let head_dim = attention.layout.head_dim;
+        let padded = attention.layout.padded_dim();
+        scratch.start(visible.len(), attention.queries, head_dim, padded);
         let first = visible.iter().map(|range| range.start).min().unwrap_or(0);
         let end = visible.iter().map(|range| range.end).max().unwrap_or(0);
         for start in (first / POSITIONS * POSITIONS..end).step_by(POSITIONS) {
             let block = start..end.min(start + POSITIONS);
-            let keys = attention.keys.narrow(block.clone());
-            for first in (0..keys.rows()).step_by(width) {
-                for vector in 0..S::TILE_VECTORS {
-                    unpack_floats::<S, F>(
-                        simd,
-                        &keys,
-                        first + LANES * vector,
-                        vector,
-                        &mut state.keys,
-                    );
-                }
-                let panel = &state.keys[..head_dim * S::TILE_VECTORS];
-                let (queries, scores) = (&state.queries, &mut state.scores);
-                product(
-                    simd,
-                    Inputs {
-                        panel,
-                        values: queries,
-                        stride: padded,
-                    },
-                    Store::Replace,
-                    first,
-                    POSITIONS,
-                    scores,
-                );
-            }
-            state.exponentials(simd, visible, &block, padded);
-            unpack_values::<S, F>(
-                simd,
-                attention.values.narrow(block.clone()),
-                &mut state.values,
-            );
-            for (index, panel) in state
-                .values
-                .chunks_exact(POSITIONS * S::TILE_VECTORS)
-                .enumerate()
-            {
-                let panel = &panel[..block.len() * S::TILE_VECTORS];
-                let inputs = Inputs {
-                    panel,
-                    values: &state.scores,
-                    stride: POSITIONS,
-                };
-                product(
-                    simd,
-                    inputs,
-                    Store::Add,
-                    index * width,
-                    padded,
-                    &mut state.out,
-                );
-            }
+            scratch.add_keys::<S, C>(simd, &attention, &block);
+            scratch.exponentials(simd, visible, &block, padded);
+            scratch.add_values::<S, C>(simd, &attention, &block);
         }
         for ((out, row), (_, sum)) in out
             .chunks_exact_mut(head_dim)
-            .zip(state.out.chunks_exact(padded))
-            .zip(&state.softmax)
+            .zip(scratch.out.chunks_exact(padded))
+            .zip(&scratch.softmax)
         {
             let scale = if *sum > 0.0 { 1.0 / sum } else { 0.0 };
             for (out, value) in out.iter_mut().zip(row) {
@@ -229,29 +165,18 @@ impl<F: FloatFormat> Kernel for AttendFloats<'_, '_, F> {
     }
 }
 
-/// One panel and all rows that are multiplied with it.
-struct Inputs<'a> {
-    panel: &'a [Line],
-    values: &'a [f32],
-    stride: usize,
-}
-
-/// The product of a panel with all rows, at columns `first..` of `out`, row-major `[rows, cols]`.
+/// The product of a panel with rows of values that are `stride` apart, at columns `first..` of `out`,
+/// row-major `[rows, cols]`.
 #[inline(always)]
-fn product<S: Simd>(
+fn product<S: Simd, C: Sixteen>(
     simd: S,
-    inputs: Inputs<'_>,
+    panel: Panel<'_, C>,
+    (values, stride): (&[f32], usize),
     store: Store,
     first: usize,
-    cols: usize,
-    out: &mut [f32],
+    (out, cols): (&mut [f32], usize),
 ) {
-    let Inputs {
-        panel,
-        values,
-        stride,
-    } = inputs;
-    let rows = values.len() / stride;
+    let rows = out.len() / cols;
     let mut out = ColumnsMut::new(out, cols);
     let groups = rows.div_ceil(S::TILE_TOKENS);
     for group in 0..groups {
@@ -262,7 +187,7 @@ fn product<S: Simd>(
             token: start,
             first,
         };
-        let values = &values[start * stride..end * stride];
+        let values = &values[start * stride..];
         simd.tile(
             end - start,
             FloatTile {
@@ -272,6 +197,20 @@ fn product<S: Simd>(
                 target,
             },
         );
+    }
+}
+
+/// `to = values * scales`, or added to it, row by row.
+#[inline(always)]
+fn scale_rows<S: Simd>(simd: S, values: &[f32], scales: &[f32], add: bool, to: &mut [f32]) {
+    let rows = to.chunks_exact_mut(POSITIONS);
+    for (to, values) in rows.zip(values.chunks_exact(POSITIONS)) {
+        let vectors = to.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0);
+        for ((to, values), scales) in vectors.zip(scales.as_chunks().0) {
+            let before = if add { simd.load(to) } else { simd.splat(0.0) };
+            let scaled = simd.mul_add(simd.load(values), simd.load(scales), before);
+            simd.store(scaled, to);
+        }
     }
 }
 
@@ -287,10 +226,81 @@ impl AttentionScratch {
             to[..head_dim].copy_from_slice(query);
         }
         self.scores.resize(rows * POSITIONS, 0.0);
+        self.scaled.resize(rows * POSITIONS, 0.0);
         self.out.clear();
         self.out.resize(rows * padded, 0.0);
         self.softmax.clear();
         self.softmax.resize(rows, (f32::NEG_INFINITY, 0.0));
+    }
+
+    /// The scores of `block`.
+    #[inline(always)]
+    fn add_keys<S: Simd, C: Sixteen>(
+        &mut self,
+        simd: S,
+        attention: &Attention<'_>,
+        block: &Range<usize>,
+    ) {
+        let Attention { layout, keys, .. } = *attention;
+        let (head_dim, padded) = (layout.head_dim, layout.padded_dim());
+        let scaled = layout.cache_type == CacheType::Q8_0;
+        let chunks: &[C::Chunk] = bytemuck::cast_slice(keys);
+        // Without scales all dimensions are one block.
+        for dim in (0..head_dim).step_by(if scaled { BLOCK } else { head_dim }) {
+            let to = if scaled {
+                &mut self.scaled
+            } else {
+                &mut self.scores
+            };
+            for position in block.clone().step_by(LANES * S::TILE_VECTORS) {
+                let panel = Panel::<C> {
+                    chunks: &chunks[position / LANES * head_dim + dim..],
+                    columns: if scaled {
+                        BLOCK.min(head_dim - dim)
+                    } else {
+                        head_dim
+                    },
+                    column_step: 1,
+                    vector_step: head_dim,
+                };
+                let queries = (&self.queries[dim..], padded);
+                let first = position - block.start;
+                product(simd, panel, queries, Store::Replace, first, (to, POSITIONS));
+            }
+            if scaled {
+                let scales = &layout.scales(keys, dim / BLOCK)[block.start..];
+                scale_rows(simd, &self.scaled, scales, dim > 0, &mut self.scores);
+            }
+        }
+    }
+
+    /// Adds the values of `block`, times the exponentials.
+    #[inline(always)]
+    fn add_values<S: Simd, C: Sixteen>(
+        &mut self,
+        simd: S,
+        attention: &Attention<'_>,
+        block: &Range<usize>,
+    ) {
+        let Attention { layout, values, .. } = *attention;
+        let padded = layout.padded_dim();
+        let scaled = layout.cache_type == CacheType::Q8_0;
+        let chunks: &[C::Chunk] = bytemuck::cast_slice(values);
+        for dim in (0..padded).step_by(LANES * S::TILE_VECTORS) {
+            if scaled && dim % BLOCK == 0 {
+                let scales = &layout.scales(values, dim / BLOCK)[block.start..];
+                scale_rows(simd, &self.scores, scales, false, &mut self.scaled);
+            }
+            let panel = Panel::<C> {
+                chunks: &chunks[(block.start * padded + dim) / LANES..],
+                columns: block.len(),
+                column_step: padded / LANES,
+                vector_step: 1,
+            };
+            let exponentials = if scaled { &self.scaled } else { &self.scores };
+            let out = (&mut self.out[..], padded);
+            product(simd, panel, (exponentials, POSITIONS), Store::Add, dim, out);
+        }
     }
 
     /// Turns the scores of `block` into exponentials and shrinks what was summed before.
@@ -328,30 +338,4 @@ impl AttentionScratch {
             }
         }
     }
-}
-
-/// Unpacks rows of values: the positions are the columns of the product, so nothing is transposed.
-#[inline(always)]
-fn unpack_values<S: Simd, F: FloatFormat>(simd: S, values: Matrix<'_>, panels: &mut [Line]) {
-    let whole_bytes = values.cols() / LANES * size_of::<F::Chunk>();
-    for position in 0..values.rows() {
-        let (whole, rest) = values.row(position).split_at(whole_bytes);
-        let chunks: &[F::Chunk] = bytemuck::cast_slice(whole);
-        for (index, chunk) in chunks.iter().enumerate() {
-            let line = value_line::<S>(position, index);
-            simd.store(F::floats(simd, chunk), panels[line].floats_mut());
-        }
-        if !rest.is_empty() {
-            let mut chunk = F::Chunk::zeroed();
-            bytemuck::bytes_of_mut(&mut chunk)[..rest.len()].copy_from_slice(rest);
-            let line = value_line::<S>(position, chunks.len());
-            simd.store(F::floats(simd, &chunk), panels[line].floats_mut());
-        }
-    }
-}
-
-/// Where the 16 values number `index` of a position lie.
-const fn value_line<S: Simd>(position: usize, index: usize) -> usize {
-    let (panel, vector) = (index / S::TILE_VECTORS, index % S::TILE_VECTORS);
-    (panel * POSITIONS + position) * S::TILE_VECTORS + vector
 }

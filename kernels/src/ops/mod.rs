@@ -4,11 +4,13 @@
 
 mod attention;
 mod elementwise;
+mod kv;
 mod norm;
 mod rope;
 
 pub use attention::{Attention, AttentionScratch, attend};
 pub use elementwise::{add_to, silu_mul, softmax, to_f16};
+pub use kv::{CacheType, HeadLayout, Side};
 pub use norm::rms_norm;
 pub use rope::{Pairing, rotate};
 

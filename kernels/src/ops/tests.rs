@@ -1,8 +1,8 @@
 use std::ops::Range;
 
 use super::*;
-use crate::testing::{Random, levels};
-use crate::{Format, Matrix};
+use crate::testing::{Random, levels, through_int8};
+use crate::{Level, Line};
 
 fn close(found: &[f32], expected: &[f64], bound: f64) {
     assert_eq!(found.len(), expected.len(), "lengths");
@@ -150,10 +150,36 @@ fn naive_attention(
         .collect()
 }
 
+/// What a cache of `cache_type` keeps of `rows`, `[positions, dim]`.
+fn through_cache(cache_type: CacheType, dim: usize, rows: &[f32]) -> Vec<f32> {
+    match cache_type {
+        CacheType::F32 => rows.to_vec(),
+        CacheType::F16 => rows
+            .iter()
+            .map(|&value| half::f16::from_f32(value).to_f32())
+            .collect(),
+        CacheType::Q8_0 => rows.chunks(dim).flat_map(through_int8).collect(),
+    }
+}
+
+/// Random keys or values of a head, and the lines that they are stored in.
+fn head(level: Level, layout: HeadLayout, side: Side, positions: usize) -> (Vec<f32>, Vec<Line>) {
+    let dim = layout.head_dim;
+    let rows = Random(6 + side as u64).floats(positions * dim);
+    // What is behind the last position must not count.
+    let mut lines = vec![bytemuck::cast([f32::NAN; 16]); layout.lines()];
+    for (position, row) in rows.chunks(dim).enumerate() {
+        layout.store(level, side, &mut lines, position, row);
+    }
+    (through_cache(layout.cache_type, dim, &rows), lines)
+}
+
 #[test]
 fn attention_equals_the_naive_one() {
     let mut scratch = AttentionScratch::new();
-    for level in levels() {
+    for (level, cache_type) in levels().flat_map(|level| {
+        [CacheType::F32, CacheType::F16, CacheType::Q8_0].map(|cache_type| (level, cache_type))
+    }) {
         for (dim, positions, rows) in [
             (16, 1, 1),
             (64, 5, 7),
@@ -161,13 +187,14 @@ fn attention_equals_the_naive_one() {
             (40, 700, 3),
             (128, 257, 20),
         ] {
+            let layout = HeadLayout::new(cache_type, dim, positions).expect("a small size");
             let queries: Vec<f32> = Random(5)
                 .floats(rows * dim)
                 .iter()
                 .map(|x| x * 2.0)
                 .collect();
-            let keys = Random(6).floats(positions * dim);
-            let values = Random(7).floats(positions * dim);
+            let (keys, key_lines) = head(level, layout, Side::Keys, positions);
+            let (values, value_lines) = head(level, layout, Side::Values, positions);
             // Causal, a window, and a row that sees nothing.
             let visible: Vec<_> = (0..rows)
                 .map(|row| match row % 3 {
@@ -176,21 +203,39 @@ fn attention_equals_the_naive_one() {
                     _ => 0..0,
                 })
                 .collect();
-            let bytes: Vec<u8> = bytemuck::cast_slice(&keys).to_vec();
-            let value_bytes: Vec<u8> = bytemuck::cast_slice(&values).to_vec();
             let mut out = vec![9.0; rows * dim];
             let attention = Attention {
                 queries: &queries,
                 visible: &visible,
-                keys: Matrix::new(Format::F32, positions, dim, &bytes).expect("keys"),
-                values: Matrix::new(Format::F32, positions, dim, &value_bytes).expect("values"),
+                layout,
+                keys: &key_lines,
+                values: &value_lines,
             };
             attend(level, attention, &mut scratch, &mut out);
-            close(
-                &out,
-                &naive_attention(&queries, &visible, &keys, &values, dim),
-                1e-5,
-            );
+            let expected = naive_attention(&queries, &visible, &keys, &values, dim);
+            close(&out, &expected, 2e-5);
+            for ((row, visible), (largest, sum)) in
+                visible.iter().enumerate().zip(scratch.softmax())
+            {
+                let scores = visible.clone().map(|position| {
+                    let products = (0..dim).map(|i| {
+                        f64::from(queries[row * dim + i]) * f64::from(keys[position * dim + i])
+                    });
+                    products.sum::<f64>()
+                });
+                let expected: f64 = scores
+                    .map(|score| (score - f64::from(*largest)).exp())
+                    .sum();
+                close(&[*sum], &[expected], 1e-4);
+            }
         }
+    }
+}
+
+#[test]
+fn a_cache_beyond_the_address_space_has_no_layout() {
+    for cache_type in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
+        assert_eq!(HeadLayout::new(cache_type, 64, usize::MAX), None);
+        assert_eq!(HeadLayout::new(cache_type, usize::MAX / 64, 128), None);
     }
 }

@@ -121,7 +121,7 @@ use tile_shape;
 /// A vector in memory, in one cache line: a load that straddles two takes twice as long.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
-pub(crate) struct Line(pub(crate) [u8; 64]);
+pub struct Line(pub(crate) [u8; 64]);
 
 impl Line {
     pub(crate) fn from_floats(value: impl FnMut(usize) -> f32) -> Self {
@@ -131,11 +131,6 @@ impl Line {
     #[inline(always)]
     pub(crate) fn floats(&self) -> &[f32; 16] {
         bytemuck::cast_ref(self)
-    }
-
-    #[inline(always)]
-    pub(crate) fn floats_mut(&mut self) -> &mut [f32; 16] {
-        bytemuck::cast_mut(self)
     }
 }
 
