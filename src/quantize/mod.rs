@@ -26,7 +26,7 @@ mod recipe;
 
 use std::path::Path;
 
-use gristmill_kernels::{Format, Quantizer};
+use gristmill_kernels::{Format, Level, Quantizer};
 use rayon::prelude::*;
 
 use crate::gguf::{GgmlType, Gguf, Header, TensorInfo, Writer};
@@ -260,6 +260,7 @@ fn quantize(
     let values = bytes.len() / from.block_bytes() * from.block_elements();
     blocks.resize(bytes_of(to.format(), values), 0);
     let limit = largest(to.format());
+    let level = Level::detect();
     bytes
         .par_chunks(bytes_of(from, PIECE))
         .zip(blocks.par_chunks_mut(bytes_of(to.format(), PIECE)))
@@ -274,7 +275,7 @@ fn quantize(
                 if !values.iter().all(|value| value.abs() <= limit) {
                     return Err(index);
                 }
-                to.quantize(values, blocks);
+                to.quantize(level, values, blocks);
                 Ok(())
             },
         )

@@ -1,60 +1,76 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: the scale follows from the outermost values of a block.
 
 use super::super::{Half, q4_0, q4_1, q5_0, q5_1, q8_0};
-use super::{Quantize, bounds, largest};
+use super::{Quantize, bounds, each, largest};
+use crate::simd::Simd;
 
 impl Quantize for q4_0::Q4_0 {
-    fn quantize(values: &[f32]) -> q4_0::Block {
-        let (scale, quants) = around_zero(values, 8);
-        q4_0::Block {
-            scale,
-            quants: nibbles(&quants),
-        }
+    #[inline(always)]
+    fn quantize<S: Simd>(_: S, values: &[f32], blocks: &mut [q4_0::Block]) {
+        each::<Self>(values, blocks, |values| {
+            let (scale, quants) = around_zero(values, 8);
+            q4_0::Block {
+                scale,
+                quants: nibbles(&quants),
+            }
+        });
     }
 }
 
 impl Quantize for q4_1::Q4_1 {
-    fn quantize(values: &[f32]) -> q4_1::Block {
-        let (scale, min, quants) = above_min(values, 15);
-        q4_1::Block {
-            scale,
-            min,
-            quants: nibbles(&quants),
-        }
+    #[inline(always)]
+    fn quantize<S: Simd>(_: S, values: &[f32], blocks: &mut [q4_1::Block]) {
+        each::<Self>(values, blocks, |values| {
+            let (scale, min, quants) = above_min(values, 15);
+            q4_1::Block {
+                scale,
+                min,
+                quants: nibbles(&quants),
+            }
+        });
     }
 }
 
 impl Quantize for q5_0::Q5_0 {
-    fn quantize(values: &[f32]) -> q5_0::Block {
-        let (scale, quants) = around_zero(values, 16);
-        q5_0::Block {
-            scale,
-            high: fifth_bits(&quants),
-            quants: nibbles(&quants),
-        }
+    #[inline(always)]
+    fn quantize<S: Simd>(_: S, values: &[f32], blocks: &mut [q5_0::Block]) {
+        each::<Self>(values, blocks, |values| {
+            let (scale, quants) = around_zero(values, 16);
+            q5_0::Block {
+                scale,
+                high: fifth_bits(&quants),
+                quants: nibbles(&quants),
+            }
+        });
     }
 }
 
 impl Quantize for q5_1::Q5_1 {
-    fn quantize(values: &[f32]) -> q5_1::Block {
-        let (scale, min, quants) = above_min(values, 31);
-        q5_1::Block {
-            scale,
-            min,
-            high: fifth_bits(&quants),
-            quants: nibbles(&quants),
-        }
+    #[inline(always)]
+    fn quantize<S: Simd>(_: S, values: &[f32], blocks: &mut [q5_1::Block]) {
+        each::<Self>(values, blocks, |values| {
+            let (scale, min, quants) = above_min(values, 31);
+            q5_1::Block {
+                scale,
+                min,
+                high: fifth_bits(&quants),
+                quants: nibbles(&quants),
+            }
+        });
     }
 }
 
 impl Quantize for q8_0::Q8_0 {
-    fn quantize(values: &[f32]) -> q8_0::Block {
-        let scale = largest(values).abs() / 127.0;
-        let inverse = inverse(scale);
-        q8_0::Block {
-            scale: Half::from_f32(scale),
-            quants: std::array::from_fn(|i| (values[i] * inverse).round() as i8 as u8),
-        }
+    #[inline(always)]
+    fn quantize<S: Simd>(_: S, values: &[f32], blocks: &mut [q8_0::Block]) {
+        each::<Self>(values, blocks, |values| {
+            let scale = largest(values).abs() / 127.0;
+            let inverse = inverse(scale);
+            q8_0::Block {
+                scale: Half::from_f32(scale),
+                quants: std::array::from_fn(|i| (values[i] * inverse).round() as i8 as u8),
+            }
+        });
     }
 }
 

@@ -2,11 +2,14 @@
 //! the quants taken anew with the scales as they will be read.
 
 use super::super::{Half, k_scales, q2_k, q3_k, q4_k, q5_k, q6_k};
-use super::scale_search::{Affine, SMALLEST, Search, symmetric, symmetric_by_moves};
-use super::{Quantize, largest, nearest};
+use super::scale_search::{Affine, Columns, LANES, SMALLEST, Search};
+use super::scale_search::{columns, symmetric, symmetric_by_moves};
+use super::{Quantize, each, largest, nearest};
+use crate::simd::Simd;
 
 impl Quantize for q2_k::Q2_K {
-    fn quantize(values: &[f32]) -> q2_k::Block {
+    #[inline(always)]
+    fn quantize<S: Simd>(simd: S, values: &[f32], blocks: &mut [q2_k::Block]) {
         const SEARCH: Search = Search {
             most: 3,
             first: -0.5,
@@ -14,56 +17,65 @@ impl Quantize for q2_k::Q2_K {
             steps: 15,
             absolute: true,
         };
-        let weigh = |values: &[f32; 16]| values.map(f32::abs);
-        let subs: [Affine<16>; 16] = search(values, weigh, &SEARCH);
-        let (scale, sub_scales) = positive_scales(subs.each_ref().map(|sub| sub.scale), 15);
-        let (min, sub_mins) = positive_scales(subs.each_ref().map(|sub| sub.min), 15);
-        let quants = requantise(values, &subs, 3, |sub| {
-            (
-                scale.to_f32() * f32::from(sub_scales[sub]),
-                min.to_f32() * f32::from(sub_mins[sub]),
-            )
+        each::<Self>(values, blocks, |values| {
+            let columns = columns::<16>(values);
+            let weights = columns.map(|column| column.map(f32::abs));
+            let found = Affine::search(simd, &columns, &weights, &SEARCH);
+            let (scale, sub_scales) = positive_scales(&found.scales, 15);
+            let (min, sub_mins) = positive_scales(&found.mins, 15);
+            let quants = requantise(values, &found, 0, SEARCH.most, |sub| {
+                (
+                    scale.to_f32() * f32::from(sub_scales[sub]),
+                    min.to_f32() * f32::from(sub_mins[sub]),
+                )
+            });
+            q2_k::Block {
+                scales: std::array::from_fn(|sub| sub_scales[sub] | sub_mins[sub] << 4),
+                quants: two_bits(&quants),
+                scale,
+                min,
+            }
         });
-        q2_k::Block {
-            scales: std::array::from_fn(|sub| sub_scales[sub] | sub_mins[sub] << 4),
-            quants: two_bits(&quants),
-            scale,
-            min,
-        }
     }
 }
 
 impl Quantize for q3_k::Q3_K {
-    fn quantize(values: &[f32]) -> q3_k::Block {
-        let mut quants = [0; 256];
-        let mut scales = [0.0; 16];
-        for ((values, quants), scale) in sub_blocks(values, &mut quants).zip(&mut scales) {
-            (*scale, *quants) = symmetric_by_moves::<16>(values, 4);
+    #[inline(always)]
+    fn quantize<S: Simd>(_: S, values: &[f32], blocks: &mut [q3_k::Block]) {
+        each::<Self>(values, blocks, quantize_q3_k);
+    }
+}
+
+fn quantize_q3_k(values: &[f32]) -> q3_k::Block {
+    let mut quants = [0; 256];
+    let mut scales = [0.0; 16];
+    for ((values, quants), scale) in sub_blocks(values, &mut quants).zip(&mut scales) {
+        (*scale, *quants) = symmetric_by_moves::<16>(values, 4);
+    }
+    let (scale, sub_scales) = match largest(&scales) {
+        0.0 => (Half::from_f32(0.0), [0; 16]),
+        largest => {
+            let inverse = -32.0 / largest;
+            let quantised = scales.map(|scale| nearest(inverse * scale).clamp(-32, 31));
+            (Half::from_f32(1.0 / inverse), quantised)
         }
-        let (scale, sub_scales) = match largest(&scales) {
-            0.0 => (Half::from_f32(0.0), [0; 16]),
-            largest => {
-                let inverse = -32.0 / largest;
-                let quantised = scales.map(|scale| nearest(inverse * scale).clamp(-32, 31));
-                (Half::from_f32(1.0 / inverse), quantised)
-            }
-        };
-        for ((values, quants), sub) in sub_blocks(values, &mut quants).zip(sub_scales) {
-            round_to_scale(values, scale.to_f32() * sub as f32, 4, quants);
-        }
-        q3_k::Block {
-            high: std::array::from_fn(|i| {
-                (0..8).fold(0, |bits, j| bits | (quants[32 * j + i] >> 2) << j)
-            }),
-            quants: two_bits(&quants.map(|quant| quant & 3)),
-            scales: q3_k::pack_scales(&sub_scales.map(|sub| (sub + 32) as u8)),
-            scale,
-        }
+    };
+    for ((values, quants), sub) in sub_blocks(values, &mut quants).zip(sub_scales) {
+        round_to_scale(values, scale.to_f32() * sub as f32, 4, quants);
+    }
+    q3_k::Block {
+        high: std::array::from_fn(|i| {
+            (0..8).fold(0, |bits, j| bits | (quants[32 * j + i] >> 2) << j)
+        }),
+        quants: two_bits(&quants.map(|quant| quant & 3)),
+        scales: q3_k::pack_scales(&sub_scales.map(|sub| (sub + 32) as u8)),
+        scale,
     }
 }
 
 impl Quantize for q4_k::Q4_K {
-    fn quantize(values: &[f32]) -> q4_k::Block {
+    #[inline(always)]
+    fn quantize<S: Simd>(simd: S, values: &[f32], blocks: &mut [q4_k::Block]) {
         const SEARCH: Search = Search {
             most: 15,
             first: -1.0,
@@ -71,23 +83,18 @@ impl Quantize for q4_k::Q4_K {
             steps: 20,
             absolute: false,
         };
-        let Super {
-            scale,
-            min,
-            scales,
-            quants,
-        } = Super::quantize(values, &SEARCH);
-        q4_k::Block {
-            scale,
-            min,
-            scales,
-            quants: paired_nibbles(&quants),
-        }
+        super_blocks(simd, values, blocks, &SEARCH, |found| q4_k::Block {
+            scale: found.scale,
+            min: found.min,
+            scales: found.scales,
+            quants: paired_nibbles(&found.quants),
+        });
     }
 }
 
 impl Quantize for q5_k::Q5_K {
-    fn quantize(values: &[f32]) -> q5_k::Block {
+    #[inline(always)]
+    fn quantize<S: Simd>(simd: S, values: &[f32], blocks: &mut [q5_k::Block]) {
         const SEARCH: Search = Search {
             most: 31,
             first: -0.5,
@@ -95,54 +102,52 @@ impl Quantize for q5_k::Q5_K {
             steps: 15,
             absolute: false,
         };
-        let Super {
-            scale,
-            min,
-            scales,
-            quants,
-        } = Super::quantize(values, &SEARCH);
-        q5_k::Block {
-            scale,
-            min,
-            scales,
+        super_blocks(simd, values, blocks, &SEARCH, |found| q5_k::Block {
+            scale: found.scale,
+            min: found.min,
+            scales: found.scales,
             high: std::array::from_fn(|i| {
-                (0..8).fold(0, |bits, j| bits | (quants[32 * j + i] >> 4) << j)
+                (0..8).fold(0, |bits, j| bits | (found.quants[32 * j + i] >> 4) << j)
             }),
-            quants: paired_nibbles(&quants),
-        }
+            quants: paired_nibbles(&found.quants),
+        });
     }
 }
 
 impl Quantize for q6_k::Q6_K {
-    fn quantize(values: &[f32]) -> q6_k::Block {
-        let mut quants = [0; 256];
-        let mut scales = [0.0; 16];
-        for ((values, quants), scale) in sub_blocks(values, &mut quants).zip(&mut scales) {
-            (*scale, *quants) = symmetric::<16>(values, 32);
-        }
-        let largest = largest(&scales);
-        if largest.abs() < SMALLEST {
-            return bytemuck::Zeroable::zeroed();
-        }
-        let inverse = -128.0 / largest;
-        let scale = Half::from_f32(1.0 / inverse);
-        let sub_scales = scales.map(|scale| nearest(inverse * scale).min(127) as i8);
-        for ((values, quants), sub) in sub_blocks(values, &mut quants).zip(sub_scales) {
-            round_to_scale(values, scale.to_f32() * f32::from(sub), 32, quants);
-        }
-        let quant = |half: usize, i: usize| quants[128 * half + i];
-        q6_k::Block {
-            low: std::array::from_fn(|byte| {
-                let (half, i) = (byte / 64, byte % 64);
-                quant(half, i) & 15 | quant(half, i + 64) << 4
-            }),
-            high: std::array::from_fn(|byte| {
-                let (half, i) = (byte / 32, byte % 32);
-                (0..4).fold(0, |bits, j| bits | quant(half, 32 * j + i) >> 4 << (2 * j))
-            }),
-            scales: sub_scales.map(|sub| sub as u8),
-            scale,
-        }
+    #[inline(always)]
+    fn quantize<S: Simd>(simd: S, values: &[f32], blocks: &mut [q6_k::Block]) {
+        each::<Self>(values, blocks, |values| {
+            let (scales, quants) = symmetric(simd, &columns::<16>(values), 32);
+            q6_k_block(values, &scales, &quants)
+        });
+    }
+}
+
+fn q6_k_block(values: &[f32], scales: &[f32; 16], found: &Columns<16>) -> q6_k::Block {
+    let largest = largest(scales);
+    if largest.abs() < SMALLEST {
+        return bytemuck::Zeroable::zeroed();
+    }
+    let inverse = -128.0 / largest;
+    let scale = Half::from_f32(1.0 / inverse);
+    let sub_scales = scales.map(|scale| nearest(inverse * scale).min(127) as i8);
+    let mut quants = std::array::from_fn(|i| found[i % 16][i / 16] as u8);
+    for ((values, quants), sub) in sub_blocks(values, &mut quants).zip(sub_scales) {
+        round_to_scale(values, scale.to_f32() * f32::from(sub), 32, quants);
+    }
+    let quant = |half: usize, i: usize| quants[128 * half + i];
+    q6_k::Block {
+        low: std::array::from_fn(|byte| {
+            let (half, i) = (byte / 64, byte % 64);
+            quant(half, i) & 15 | quant(half, i + 64) << 4
+        }),
+        high: std::array::from_fn(|byte| {
+            let (half, i) = (byte / 32, byte % 32);
+            (0..4).fold(0, |bits, j| bits | quant(half, 32 * j + i) >> 4 << (2 * j))
+        }),
+        scales: sub_scales.map(|sub| sub as u8),
+        scale,
     }
 }
 
@@ -154,17 +159,46 @@ struct Super {
     quants: [u8; 256],
 }
 
+/// Quantises two blocks at a time: they have as many sub-blocks as there are lanes.
+#[inline(always)]
+fn super_blocks<S: Simd, B>(
+    simd: S,
+    values: &[f32],
+    blocks: &mut [B],
+    how: &Search,
+    block_of: impl Fn(&Super) -> B,
+) {
+    for (values, blocks) in values.chunks(512).zip(blocks.chunks_mut(2)) {
+        let columns = columns::<32>(values);
+        let found = Affine::search(simd, &columns, &super_weights(&columns), how);
+        let blocks = blocks.iter_mut().zip(values.chunks_exact(256));
+        for (index, (block, values)) in blocks.enumerate() {
+            *block = block_of(&Super::new(values, &found, 8 * index, how.most));
+        }
+    }
+}
+
+/// The root of a sub-block's mean square, plus the magnitude of the value.
+#[inline(always)]
+fn super_weights(columns: &Columns<32>) -> Columns<32> {
+    let mut squares = [0.0; LANES];
+    for column in columns {
+        for (square, x) in squares.iter_mut().zip(column) {
+            *square += x * x;
+        }
+    }
+    let means = squares.map(|square: f32| (square / 32.0).sqrt());
+    columns.map(|column| std::array::from_fn(|lane| means[lane] + column[lane].abs()))
+}
+
 impl Super {
-    fn quantize(values: &[f32], how: &Search) -> Self {
-        let weigh = |values: &[f32; 32]| {
-            let squares = values.iter().fold(0.0, |sum, x| sum + x * x);
-            let mean = (squares / 32.0_f32).sqrt();
-            values.map(|x| mean + x.abs())
-        };
-        let subs: [Affine<32>; 8] = search(values, weigh, how);
-        let (scale, sub_scales) = positive_scales(subs.each_ref().map(|sub| sub.scale), 63);
-        let (min, sub_mins) = positive_scales(subs.each_ref().map(|sub| sub.min), 63);
-        let quants = requantise(values, &subs, how.most, |sub| {
+    /// From the sub-blocks in the lanes `first..first + 8`.
+    fn new(values: &[f32], found: &Affine<32>, first: usize, most: u8) -> Self {
+        let eight =
+            |lanes: &[f32; LANES]| -> [f32; 8] { std::array::from_fn(|i| lanes[first + i]) };
+        let (scale, sub_scales) = positive_scales(&eight(&found.scales), 63);
+        let (min, sub_mins) = positive_scales(&eight(&found.mins), 63);
+        let quants = requantise(values, found, first, most, |sub| {
             (
                 scale.to_f32() * f32::from(sub_scales[sub]),
                 min.to_f32() * f32::from(sub_mins[sub]),
@@ -179,17 +213,8 @@ impl Super {
     }
 }
 
-fn search<const N: usize, const SUBS: usize>(
-    values: &[f32],
-    weigh: impl Fn(&[f32; N]) -> [f32; N],
-    how: &Search,
-) -> [Affine<N>; SUBS] {
-    let subs = values.as_chunks().0;
-    std::array::from_fn(|sub| Affine::search(&subs[sub], &weigh(&subs[sub]), how))
-}
-
 /// Scales `0..=most`, and the scale of the scales: that of the largest one becomes `most`.
-fn positive_scales<const N: usize>(scales: [f32; N], most: u8) -> (Half, [u8; N]) {
+fn positive_scales<const N: usize>(scales: &[f32; N], most: u8) -> (Half, [u8; N]) {
     let largest = scales.iter().fold(
         0.0,
         |largest, &scale| {
@@ -207,21 +232,27 @@ fn positive_scales<const N: usize>(scales: [f32; N], most: u8) -> (Half, [u8; N]
 }
 
 /// The quants with the scales and mins of the sub-blocks as they will be read; where that scale is 0,
-/// those of the search.
+/// those of the search. Sub-block 0 was searched in lane `first`.
 fn requantise<const N: usize>(
     values: &[f32],
-    subs: &[Affine<N>],
-    most: i32,
+    found: &Affine<N>,
+    first: usize,
+    most: u8,
     scale_and_min: impl Fn(usize) -> (f32, f32),
 ) -> [u8; 256] {
-    std::array::from_fn(|i| {
-        let (scale, min) = scale_and_min(i / N);
-        if scale == 0.0 {
-            subs[i / N].quants[i % N]
-        } else {
-            nearest((values[i] + min) / scale).clamp(0, most) as u8
+    let mut quants = [0; 256];
+    let subs = values.chunks_exact(N).zip(quants.chunks_exact_mut(N));
+    for (sub, (values, quants)) in subs.enumerate() {
+        let (scale, min) = scale_and_min(sub);
+        for ((quant, value), column) in quants.iter_mut().zip(values).zip(&found.quants) {
+            *quant = if scale == 0.0 {
+                column[first + sub] as u8
+            } else {
+                nearest((value + min) / scale).clamp(0, most.into()) as u8
+            };
         }
-    })
+    }
+    quants
 }
 
 /// The quants of a sub-block, plus `zero`, with a scale as it will be read; left as they are if it is 0.

@@ -8,6 +8,8 @@ use half::{bf16, f16};
 
 use super::{BlockFormat, Format, Half};
 use super::{float, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0};
+use crate::Level;
+use crate::simd::{Kernel, Simd};
 
 mod blocks_of_32;
 mod k_quants;
@@ -15,15 +17,43 @@ mod scale_search;
 
 /// A format whose blocks can be made from values.
 trait Quantize: BlockFormat {
-    /// `values` has [`BlockFormat::ELEMENTS`] elements.
-    fn quantize(values: &[f32]) -> Self::Block;
+    /// `values` has [`BlockFormat::ELEMENTS`] elements for each of the blocks. The blocks are the same
+    /// at every level. Implementations are `#[inline(always)]`.
+    fn quantize<S: Simd>(simd: S, values: &[f32], blocks: &mut [Self::Block]);
+}
+
+/// Quantises block by block.
+#[inline(always)]
+fn each<F: BlockFormat>(
+    values: &[f32],
+    blocks: &mut [F::Block],
+    quantize: impl Fn(&[f32]) -> F::Block,
+) {
+    for (block, values) in blocks.iter_mut().zip(values.chunks_exact(F::ELEMENTS)) {
+        *block = quantize(values);
+    }
+}
+
+/// [`Quantize`] as a kernel.
+struct Run<'a, F: Quantize> {
+    values: &'a [f32],
+    blocks: &'a mut [F::Block],
+}
+
+impl<F: Quantize> Kernel for Run<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        F::quantize(simd, self.values, self.blocks);
+    }
 }
 
 /// Makes the blocks of a format: [`Format::quantizer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Quantizer {
     format: Format,
-    run: fn(&[f32], &mut [u8]),
+    run: fn(Level, &[f32], &mut [u8]),
 }
 
 const QUANTIZERS: &[Quantizer] = &[
@@ -55,11 +85,10 @@ impl Format {
 
 impl Quantizer {
     const fn of<F: Quantize>(format: Format) -> Self {
-        let run = |values: &[f32], bytes: &mut [u8]| {
-            let blocks = bytes.chunks_exact_mut(size_of::<F::Block>());
-            for (block, values) in blocks.zip(values.chunks_exact(F::ELEMENTS)) {
-                block.copy_from_slice(bytemuck::bytes_of(&F::quantize(values)));
-            }
+        let run = |level: Level, values: &[f32], bytes: &mut [u8]| {
+            // Blocks are bytes: they lie at any address.
+            let blocks = bytemuck::cast_slice_mut(bytes);
+            level.run(Run::<F> { values, blocks });
         };
         Self { format, run }
     }
@@ -70,18 +99,19 @@ impl Quantizer {
         self.format
     }
 
-    /// Writes the blocks of `values`, which should be finite; others give blocks without meaning.
+    /// Writes the blocks of `values`, which should be finite; others give blocks without meaning. The
+    /// level makes a difference in time only.
     ///
     /// # Panics
     /// If `bytes` has not the size of the blocks of `values.len()` values.
-    pub fn quantize(&self, values: &[f32], bytes: &mut [u8]) {
+    pub fn quantize(&self, level: Level, values: &[f32], bytes: &mut [u8]) {
         assert_eq!(
             self.format.row_bytes(values.len()),
             Some(bytes.len()),
             "{} blocks",
             self.format.name()
         );
-        (self.run)(values, bytes);
+        (self.run)(level, values, bytes);
     }
 }
 
@@ -92,20 +122,27 @@ impl Half {
 }
 
 impl Quantize for float::F32 {
-    fn quantize(values: &[f32]) -> [u8; 4] {
-        values[0].to_le_bytes()
+    #[inline(always)]
+    fn quantize<S: Simd>(_: S, values: &[f32], blocks: &mut [[u8; 4]]) {
+        each::<Self>(values, blocks, |values| values[0].to_le_bytes());
     }
 }
 
 impl Quantize for float::F16 {
-    fn quantize(values: &[f32]) -> [u8; 2] {
-        f16::from_f32(values[0]).to_le_bytes()
+    #[inline(always)]
+    fn quantize<S: Simd>(_: S, values: &[f32], blocks: &mut [[u8; 2]]) {
+        each::<Self>(values, blocks, |values| {
+            f16::from_f32(values[0]).to_le_bytes()
+        });
     }
 }
 
 impl Quantize for float::BF16 {
-    fn quantize(values: &[f32]) -> [u8; 2] {
-        bf16::from_f32(values[0]).to_le_bytes()
+    #[inline(always)]
+    fn quantize<S: Simd>(_: S, values: &[f32], blocks: &mut [[u8; 2]]) {
+        each::<Self>(values, blocks, |values| {
+            bf16::from_f32(values[0]).to_le_bytes()
+        });
     }
 }
 

@@ -6,7 +6,8 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     values.iter().copied().map(f32::from_le_bytes).collect()
 }
 
-/// The blocks of `values`, which need not fill the last one.
+/// The blocks of `values`, which need not fill the last one; the same at
+/// every level if values are finite.
 fn blocks(quantizer: Quantizer, values: &[f32]) -> Vec<u8> {
     let mut values = values.to_vec();
     values.resize(
@@ -19,9 +20,18 @@ fn blocks(quantizer: Quantizer, values: &[f32]) -> Vec<u8> {
         .format()
         .row_bytes(values.len())
         .expect("whole blocks");
-    let mut bytes = vec![0xaa; size];
-    quantizer.quantize(&values, &mut bytes);
-    bytes
+    let of_level = |level| {
+        let mut bytes = vec![0xaa; size];
+        quantizer.quantize(level, &values, &mut bytes);
+        bytes
+    };
+    let mut all = Level::available().map(|level| (level, of_level(level)));
+    let (_, first) = all.next().expect("a level");
+    for (level, other) in all {
+        let same = other == first || values.iter().any(|value| !value.is_finite());
+        assert!(same, "{} {level}", quantizer.format().name());
+    }
+    first
 }
 
 fn round_trip(quantizer: Quantizer, values: &[f32]) -> Vec<f32> {
