@@ -398,21 +398,11 @@ impl<F: QuantFormat> Tile for QuantTile<'_, '_, F> {
             for token in 0..TOKENS {
                 integers[token] = [simd.dot_start::<F::Quants>(starts[token]); VECTORS];
             }
-            for step in 0..steps {
-                let mut weights = [simd.bits(simd.splat(0.0)); VECTORS];
-                for vector in 0..VECTORS {
-                    weights[vector] = simd.load_bytes(&lines[step * VECTORS + vector].0);
-                }
-                for token in 0..TOKENS {
-                    let activations = quants[token][first_step + step];
-                    for vector in 0..VECTORS {
-                        integers[token][vector] = simd.dot_step::<F::Quants>(
-                            integers[token][vector],
-                            weights[vector],
-                            activations,
-                        );
-                    }
-                }
+            let at = (&lines[..steps * VECTORS], quants, first_step);
+            match S::steps_at_once::<F::Quants>() {
+                4 => integers = add_steps::<S, F, TOKENS, VECTORS, 4>(simd, integers, at),
+                2 => integers = add_steps::<S, F, TOKENS, VECTORS, 2>(simd, integers, at),
+                _ => integers = add_steps::<S, F, TOKENS, VECTORS, 1>(simd, integers, at),
             }
             for vector in 0..VECTORS {
                 let weight_scales = simd.load(lines[steps * VECTORS + vector].floats());
@@ -434,6 +424,39 @@ impl<F: QuantFormat> Tile for QuantTile<'_, '_, F> {
         }
         self.target.put(simd, sums);
     }
+}
+
+/// Adds the products of a sub-block, `N` steps at a time: of its lines and the quants of the tokens,
+/// from a step of their block on.
+#[inline(always)]
+fn add_steps<S: Simd, F: QuantFormat, const TOKENS: usize, const VECTORS: usize, const N: usize>(
+    simd: S,
+    mut integers: [[S::Ints; VECTORS]; TOKENS],
+    (lines, quants, first_step): (&[Line], &[[[i8; 4]; 8]; TOKENS], usize),
+) -> [[S::Ints; VECTORS]; TOKENS] {
+    let steps = lines.as_chunks::<VECTORS>().0.as_chunks::<N>().0;
+    for (index, steps) in steps.iter().enumerate() {
+        let mut weights = [[simd.bits(simd.splat(0.0)); N]; VECTORS];
+        for vector in 0..VECTORS {
+            for i in 0..N {
+                weights[vector][i] = simd.load_bytes(&steps[i][vector].0);
+            }
+        }
+        for token in 0..TOKENS {
+            let mut activations = [[0; 4]; N];
+            for i in 0..N {
+                activations[i] = quants[token][first_step + N * index + i];
+            }
+            for vector in 0..VECTORS {
+                integers[token][vector] = simd.dot_steps::<F::Quants, N>(
+                    integers[token][vector],
+                    weights[vector],
+                    activations,
+                );
+            }
+        }
+    }
+    integers
 }
 
 struct FloatProduct<'a, 'o, F>(Multiply<'a, 'o>, PhantomData<F>);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use crate::simd::Simd128;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
+use crate::simd::{Avx2, Avx512, AvxVnni};
 #[cfg(target_arch = "aarch64")]
 use crate::simd::{Dotprod, Neon};
 use crate::simd::{Kernel, Scalar, Simd};
@@ -22,6 +22,9 @@ pub enum Level {
     /// 256-bit vectors: AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// 256-bit vectors with int8 dot products: AVX-VNNI beside AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
     /// 512-bit vectors with int8 dot products: AVX-512 F, BW, DQ, VL and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
@@ -50,6 +53,8 @@ impl Level {
             #[cfg(target_arch = "x86_64")]
             Avx512::new().map(Level::Avx512),
             #[cfg(target_arch = "x86_64")]
+            AvxVnni::new().map(Level::AvxVnni),
+            #[cfg(target_arch = "x86_64")]
             Avx2::new().map(Level::Avx2),
             #[cfg(target_arch = "aarch64")]
             Dotprod::new().map(Level::Dotprod),
@@ -63,7 +68,7 @@ impl Level {
         .flatten()
     }
 
-    /// The name that [`Level::from_str`] takes: `scalar`, `avx2`, `avx512`, `neon`, `dotprod`,
+    /// The name that [`Level::from_str`] takes: `scalar`, `avx2`, `avxvnni`, `avx512`, `neon`, `dotprod`,
     /// `simd128`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -71,6 +76,8 @@ impl Level {
             Level::Scalar(_) => "scalar",
             #[cfg(target_arch = "x86_64")]
             Level::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::AvxVnni(_) => "avxvnni",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512(_) => "avx512",
             #[cfg(target_arch = "aarch64")]
@@ -88,6 +95,8 @@ impl Level {
             Level::Scalar(isa) => isa.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2(isa) => isa.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Level::AvxVnni(isa) => isa.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512(isa) => isa.run(kernel),
             #[cfg(target_arch = "aarch64")]

@@ -49,7 +49,7 @@ pub use product::matmul;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub use simd::Simd128;
 #[cfg(target_arch = "x86_64")]
-pub use simd::{Avx2, Avx512};
+pub use simd::{Avx2, Avx512, AvxVnni};
 #[cfg(target_arch = "aarch64")]
 pub use simd::{Dotprod, Neon};
 pub use simd::{Line, Scalar};

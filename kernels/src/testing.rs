@@ -55,6 +55,15 @@ pub(crate) struct NaiveMatrix {
 impl NaiveMatrix {
     /// Random bits, but for the f16 scales, which are of ordinary size.
     pub(crate) fn random(format: Format, rows: usize, cols: usize) -> Self {
+        Self::new(format, rows, cols, |random| random.bits() as u8)
+    }
+
+    /// The same byte everywhere but in the f16 scales.
+    pub(crate) fn filled(format: Format, rows: usize, cols: usize, byte: u8) -> Self {
+        Self::new(format, rows, cols, |_| byte)
+    }
+
+    fn new(format: Format, rows: usize, cols: usize, byte: impl Fn(&mut Random) -> u8) -> Self {
         let mut random = Random(rows as u64 * 131 + cols as u64);
         let halves: &[usize] = match format {
             Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => &[0],
@@ -72,7 +81,7 @@ impl NaiveMatrix {
                 Format::F16 => half::f16::from_f32(value).to_le_bytes().to_vec(),
                 Format::BF16 => half::bf16::from_f32(value).to_le_bytes().to_vec(),
                 _ => (0..format.block_bytes())
-                    .map(|_| random.bits() as u8)
+                    .map(|_| byte(&mut random))
                     .collect(),
             };
             for &at in halves {

@@ -7,6 +7,16 @@ use crate::testing::{NaiveMatrix, Random, levels, through_int8};
 fn check(format: Format, level: Level, rows: usize, cols: usize, tokens: usize) {
     let matrix = NaiveMatrix::random(format, rows, cols);
     let inputs = Random(tokens as u64).floats(tokens * cols);
+    check_product(level, &matrix, (format, rows, cols), &inputs);
+}
+
+fn check_product(
+    level: Level,
+    matrix: &NaiveMatrix,
+    (format, rows, cols): (Format, usize, usize),
+    inputs: &[f32],
+) {
+    let tokens = inputs.len() / cols;
     let mut filled: Vec<_> = groups(level, tokens)
         .map(|tokens| {
             let mut group = InputGroup::new();
@@ -67,6 +77,30 @@ fn products_equal_the_naive_ones() {
                 }
                 for (rows, tokens) in [(1, 1), (5, 1), (1, 2), (16, 3), (33, 7), (40, 9)] {
                     check(format, level, rows, cols, tokens);
+                }
+            }
+        }
+    }
+}
+
+/// Where sums are held in 16 bits, or operands saturate, it would show here.
+#[test]
+fn the_largest_quants_and_inputs_do_not_overflow() {
+    let (rows, cols) = (17, 512);
+    for level in levels() {
+        for &format in Format::ALL {
+            let bytes: &[u8] = match format {
+                Format::Q8_0 => &[0x7f, 0x80],
+                format if format.is_float() => &[],
+                _ => &[0xff],
+            };
+            for &byte in bytes {
+                let matrix = NaiveMatrix::filled(format, rows, cols, byte);
+                for tokens in [1, 8] {
+                    for input in [1.0, -1.0] {
+                        let inputs = vec![input; tokens * cols];
+                        check_product(level, &matrix, (format, rows, cols), &inputs);
+                    }
                 }
             }
         }

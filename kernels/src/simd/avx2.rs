@@ -1,53 +1,19 @@
-//! AVX2 with FMA and F16C: a vector is two registers.
+//! AVX2 with FMA and F16C, and AVX-VNNI beside them: a vector is two registers.
 
 use std::arch::x86_64::*;
 
-use super::isa::Token;
 use super::x86::X86;
 use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Simd, tile_shape};
+use products::Products;
 
-isa_token! {
-    /// Proof of AVX2, FMA and F16C (Haswell, Zen and later).
-    Avx2: "avx2", "fma", "f16c"
-}
+mod products;
+
+pub use products::{Avx2, AvxVnni};
 
 /// Two registers of integers or bytes.
 type Pair = [__m256i; 2];
 /// Two registers of floats.
 type Floats = [__m256; 2];
-
-impl Avx2 {
-    /// Products of two neighbouring bytes, summed, in each word.
-    #[inline(always)]
-    fn pairs<Q: Quants>(self, quants: __m256i, activations: __m256i) -> __m256i {
-        intrinsics! {
-            // |pair sums| <= 2 * 128 * 127 = 32512: no saturation.
-            if Q::SIGNED {
-                let signed = _mm256_sign_epi8(activations, quants);
-                _mm256_maddubs_epi16(_mm256_abs_epi8(quants), signed)
-            } else {
-                _mm256_maddubs_epi16(quants, activations)
-            }
-        }
-    }
-
-    /// Products of four neighbouring bytes, summed, in each dword.
-    #[inline(always)]
-    fn dot_half<Q: Quants>(self, quants: __m256i, activations: __m256i) -> __m256i {
-        let pairs = self.pairs::<Q>(quants, activations);
-        intrinsics! { _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)) }
-    }
-
-    /// Whether the sums of `count` pairs fit into `i16`.
-    const fn pairs_fit_i16<Q: Quants>(count: i32) -> bool {
-        !Q::SIGNED && count * 2 * (Q::MAX as i32) * 127 <= i16::MAX as i32
-    }
-
-    /// Whether all products of a sub-block of 32 fit into the `i16` lanes of one register.
-    const fn sums_fit_i16<Q: Quants>() -> bool {
-        Self::pairs_fit_i16::<Q>(8)
-    }
-}
 
 /// Applies an intrinsic, or an expression, to both registers. Not `map`: a closure does not inherit
 /// the instruction set and may stay a call, which passes vectors through memory.
@@ -79,13 +45,13 @@ macro_rules! both {
     };
 }
 
-impl X86 for Avx2 {}
+impl<P: Products> X86 for P {}
 
-impl Simd for Avx2 {
+impl<P: Products> Simd for P {
     type Bytes = Pair;
     type Ints = Pair;
     type Floats = Floats;
-    const SIGNED_BIAS: i32 = 0;
+    const SIGNED_BIAS: i32 = P::SIGNED_BIAS;
     // 6 sums in floats and 6 in integers of 16 registers. On Sapphire Rapids 293 GOP/s with 4-bit
     // weights, of 380 that the multiplications alone reach; 4 x 1 register reaches 284.
     tile_shape!(1 x 3: 1 2 3);
@@ -173,7 +139,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn bias_signed(self, bytes: Pair) -> Pair {
-        bytes
+        both!(half in bytes => Products::bias_signed(self, half))
     }
     #[inline(always)]
     fn transpose(self, rows: [Pair; 16]) -> [Pair; 16] {
@@ -184,7 +150,7 @@ impl Simd for Avx2 {
                 for i in 0..8 {
                     square[i] = rows[8 * row_half + i][column_half];
                 }
-                let square = self.transpose8(square);
+                let square = transpose8(square);
                 for i in 0..8 {
                     columns[8 * column_half + i][row_half] = square[i];
                 }
@@ -199,30 +165,19 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn dot<Q: Quants>(self, sums: Pair, quants: Pair, activations: Pair) -> Pair {
-        let products = [
-            self.dot_half::<Q>(quants[0], activations[0]),
-            self.dot_half::<Q>(quants[1], activations[1]),
-        ];
-        intrinsics! { both!(_mm256_add_epi32(sums, products)) }
+        [
+            self.add_products::<Q>(sums[0], quants[0], activations[0]),
+            self.add_products::<Q>(sums[1], quants[1], activations[1]),
+        ]
     }
     #[inline(always)]
     fn dot_pair<Q: Quants>(self, quants: [Pair; 2], activations: [Pair; 2]) -> Pair {
-        let mut sums = [quants[0][0]; 2];
-        for half in 0..2 {
-            let first = self.pairs::<Q>(quants[0][half], activations[0][half]);
-            let second = self.pairs::<Q>(quants[1][half], activations[1][half]);
-            intrinsics! {
-                let ones = _mm256_set1_epi16(1);
-                sums[half] = if Self::pairs_fit_i16::<Q>(2) {
-                    _mm256_madd_epi16(_mm256_add_epi16(first, second), ones)
-                } else {
-                    let (first, second) =
-                        (_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones));
-                    _mm256_add_epi32(first, second)
-                };
-            }
-        }
-        sums
+        let [[a, b], [c, d]] = quants;
+        let [[e, f], [g, h]] = activations;
+        [
+            self.two_products::<Q>([a, c], [e, g]),
+            self.two_products::<Q>([b, d], [f, h]),
+        ]
     }
     #[inline(always)]
     fn to_floats(self, ints: Pair) -> Floats {
@@ -243,33 +198,41 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn dot_start<Q: Quants>(self, start: i32) -> Pair {
-        self.splat_int(if Self::sums_fit_i16::<Q>() { 0 } else { start })
+    fn dot_step<Q: Quants>(self, sums: Pair, quants: Pair, activations: [i8; 4]) -> Pair {
+        self.dot_steps::<Q, 1>(sums, [quants], [activations])
+    }
+    fn steps_at_once<Q: Quants>() -> usize {
+        P::steps_at_once::<Q>()
     }
     #[inline(always)]
-    fn dot_step<Q: Quants>(self, sums: Pair, quants: Pair, activations: [i8; 4]) -> Pair {
-        let activations = self.splat_int(bytemuck::cast(activations));
-        if !Self::sums_fit_i16::<Q>() {
-            let sums = self.dot::<Q>(sums, quants, activations);
-            return intrinsics! { both!(pin(sums)) };
+    fn dot_start<Q: Quants>(self, start: i32) -> Pair {
+        self.splat_int(P::first_sum::<Q>(start))
+    }
+    #[inline(always)]
+    fn dot_steps<Q: Quants, const N: usize>(
+        self,
+        sums: Pair,
+        quants: [Pair; N],
+        activations: [[i8; 4]; N],
+    ) -> Pair {
+        let mut sums = sums;
+        let mut broadcast = [sums[0]; N];
+        for i in 0..N {
+            [broadcast[i], _] = self.splat_int(bytemuck::cast(activations[i]));
         }
-        intrinsics! {
-            let pairs = both!(_mm256_maddubs_epi16(quants, activations));
-            let sums = both!(_mm256_add_epi16(sums, pairs));
-            both!(pin(sums))
+        for half in 0..2 {
+            let mut registers = broadcast;
+            for i in 0..N {
+                registers[i] = quants[i][half];
+            }
+            sums[half] = self.add_steps::<Q, N>(sums[half], registers, broadcast);
         }
+        sums
     }
     #[inline(always)]
     fn dot_end<Q: Quants>(self, sums: Pair, start: i32, scales: Floats) -> Floats {
         intrinsics! {
-            let sums = if Self::sums_fit_i16::<Q>() {
-                let start = _mm256_set1_epi32(start);
-                both!(half in sums => {
-                    _mm256_add_epi32(_mm256_madd_epi16(half, _mm256_set1_epi16(1)), start)
-                })
-            } else {
-                sums
-            };
+            let sums = both!(half in sums => self.last_sums::<Q>(half, start));
             let sums = both!(_mm256_castsi256_ps(sums));
             let offset = both!(half in scales => _mm256_mul_ps(half, _mm256_set1_ps(MAGIC)));
             both!(_mm256_fmsub_ps(sums, scales, offset))
@@ -496,43 +459,27 @@ impl Simd for Avx2 {
     }
 }
 
-impl Avx2 {
-    /// 8 rows of 8 dwords as 8 columns.
-    #[inline(always)]
-    fn transpose8(self, rows: [__m256i; 8]) -> [__m256i; 8] {
-        intrinsics! {
-            let mut quads = [_mm256_setzero_si256(); 8];
-            for i in 0..2 {
-                let [a, b, c, d] = [rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3]];
-                let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-                let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
-                quads[4 * i] = _mm256_unpacklo_epi64(ab_low, cd_low);
-                quads[4 * i + 1] = _mm256_unpackhi_epi64(ab_low, cd_low);
-                quads[4 * i + 2] = _mm256_unpacklo_epi64(ab_high, cd_high);
-                quads[4 * i + 3] = _mm256_unpackhi_epi64(ab_high, cd_high);
-            }
-            let mut columns = [_mm256_setzero_si256(); 8];
-            for i in 0..4 {
-                columns[i] = _mm256_permute2x128_si256::<0x20>(quads[i], quads[4 + i]);
-                columns[4 + i] = _mm256_permute2x128_si256::<0x31>(quads[i], quads[4 + i]);
-            }
-            columns
+/// 8 rows of 8 dwords as 8 columns.
+#[inline(always)]
+fn transpose8(rows: [__m256i; 8]) -> [__m256i; 8] {
+    intrinsics! {
+        let mut quads = [_mm256_setzero_si256(); 8];
+        for i in 0..2 {
+            let [a, b, c, d] = [rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3]];
+            let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+            let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+            quads[4 * i] = _mm256_unpacklo_epi64(ab_low, cd_low);
+            quads[4 * i + 1] = _mm256_unpackhi_epi64(ab_low, cd_low);
+            quads[4 * i + 2] = _mm256_unpacklo_epi64(ab_high, cd_high);
+            quads[4 * i + 3] = _mm256_unpackhi_epi64(ab_high, cd_high);
         }
+        let mut columns = [_mm256_setzero_si256(); 8];
+        for i in 0..4 {
+            columns[i] = _mm256_permute2x128_si256::<0x20>(quads[i], quads[4 + i]);
+            columns[4 + i] = _mm256_permute2x128_si256::<0x31>(quads[i], quads[4 + i]);
+        }
+        columns
     }
-}
-
-/// Keeps LLVM from moving all products of a tile before all of its sums, which would spill: the sums
-/// are ordinary IR to it. Costs no instruction. Not `pure`, so that the pins keep their order among
-/// each other too: Q4_0 with 252 tokens 269 GOP/s instead of 233, Q8_0 143 instead of 130 (Sapphire
-/// Rapids).
-#[inline]
-#[target_feature(enable = "avx")]
-fn pin(mut register: __m256i) -> __m256i {
-    // SAFETY: an empty template that reads and writes nothing but its operand.
-    unsafe {
-        std::arch::asm!("/* {0} */", inout(ymm_reg) register, options(nomem, nostack, preserves_flags));
-    }
-    register
 }
 
 const _: () = assert!(

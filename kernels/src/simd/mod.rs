@@ -31,7 +31,7 @@ mod simd128;
 mod x86;
 
 #[cfg(target_arch = "x86_64")]
-pub use avx2::Avx2;
+pub use avx2::{Avx2, AvxVnni};
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
 #[cfg(target_arch = "aarch64")]
@@ -215,6 +215,25 @@ pub(crate) trait Simd: Copy {
         quants: Self::Bytes,
         activations: [i8; 4],
     ) -> Self::Ints;
+    /// How many steps a tile takes at a time: 1, 2 or 4.
+    #[inline(always)]
+    fn steps_at_once<Q: Quants>() -> usize {
+        1
+    }
+    /// `N` times [`Simd::dot_step`].
+    #[inline(always)]
+    fn dot_steps<Q: Quants, const N: usize>(
+        self,
+        sums: Self::Ints,
+        quants: [Self::Bytes; N],
+        activations: [[i8; 4]; N],
+    ) -> Self::Ints {
+        let mut sums = sums;
+        for i in 0..N {
+            sums = self.dot_step::<Q>(sums, quants[i], activations[i]);
+        }
+        sums
+    }
     /// `(start + sums - MAGIC_BITS) * scales`; `start` as in [`Simd::dot_start`].
     fn dot_end<Q: Quants>(self, sums: Self::Ints, start: i32, scales: Self::Floats)
     -> Self::Floats;
