@@ -1,4 +1,4 @@
-//! One token: a dot product per row, read once, straight from the file's layout.
+//! One token, or a few: dot products of each row, read once, straight from the file's layout.
 //!
 //! For each unit of 256 values, with the scales of the row's sub-blocks multiplied by those of the
 //! activations,
@@ -17,58 +17,90 @@ use std::marker::PhantomData;
 
 use bytemuck::Zeroable;
 
-use crate::columns::Store;
+use crate::columns::{ColumnsMut, Store};
 use crate::format::{FloatFormat, FormatVisitor, HALF, QuantFormat, UNIT, offset, stored_quants};
 use crate::inputs::{InputGroup, UnitInput};
 use crate::level::Level;
 use crate::matrix::Matrix;
-use crate::simd::{Kernel, Line, Simd};
+use crate::simd::{Kernel, Simd};
 
 /// Bytes that the prefetch is ahead. Mapped files of hundreds of MB, AVX-512: on Sapphire Rapids Q4_0
 /// reads 16.1 GB/s and Q8_0 17.3 with 2 KiB, 15.1 and 15.8 with 3 KiB; on Zen 4 4 KiB are up to 16 %
 /// better than 2, and 3 nearly as good as 4.
 const PREFETCH: usize = 3072;
 
-/// `out[r] = weights[r] . input`, or added to it.
+/// The most tokens whose sums are in registers at a time.
+const AT_ONCE: usize = 4;
+
+/// Bytes of rows that stay in the cache from the first tokens to the last.
+const KEPT: usize = 128 << 10;
+
+/// `out[t, r] = weights[r] . inputs[t]`, or added to it: groups of one token, at most
+/// [`Simd::DOT_TOKENS`].
 pub(crate) fn dot_rows(
     level: Level,
     weights: Matrix<'_>,
-    input: &InputGroup,
+    inputs: &[InputGroup],
     store: Store,
-    out: &mut [f32],
+    out: &mut ColumnsMut<'_>,
 ) {
-    weights.format().visit(Rows {
-        level,
-        weights,
-        input,
-        store,
-        out,
-    });
+    let turns = inputs.len().div_ceil(AT_ONCE);
+    let rows = if turns == 1 {
+        weights.rows()
+    } else {
+        (KEPT * weights.rows() / weights.bytes().len()).max(TOGETHER)
+    };
+    for row in (0..weights.rows()).step_by(rows.max(1)) {
+        let weights = weights.narrow(row..weights.rows().min(row + rows));
+        for turn in 0..turns {
+            let token = turn * inputs.len() / turns;
+            let inputs = &inputs[token..(turn + 1) * inputs.len() / turns];
+            weights.format().visit(Rows {
+                level,
+                weights,
+                inputs,
+                store,
+                out,
+                token,
+                row,
+            });
+        }
+    }
 }
 
-struct Rows<'a> {
+struct Rows<'a, 'o> {
     level: Level,
     weights: Matrix<'a>,
-    input: &'a InputGroup,
+    inputs: &'a [InputGroup],
     store: Store,
-    out: &'a mut [f32],
+    out: &'a mut ColumnsMut<'o>,
+    /// Row of `out` of the first input.
+    token: usize,
+    /// Column of `out` of the first row of weights.
+    row: usize,
 }
 
-impl FormatVisitor for Rows<'_> {
+impl FormatVisitor for Rows<'_, '_> {
     type Output = ();
     fn quants<F: QuantFormat>(self) {
-        self.level.run(QuantRows::<F>(self, PhantomData));
+        match self.inputs.len() {
+            1 => self.level.run(QuantRows::<F, 1>(self, PhantomData)),
+            2 => self.level.run(QuantRows::<F, 2>(self, PhantomData)),
+            3 => self.level.run(QuantRows::<F, 3>(self, PhantomData)),
+            AT_ONCE => self.level.run(QuantRows::<F, AT_ONCE>(self, PhantomData)),
+            tokens => unreachable!("{tokens} tokens at once"),
+        }
     }
     fn floats<F: FloatFormat>(self) {
         self.level.run(FloatRows::<F>(self, PhantomData));
     }
 }
 
-impl Rows<'_> {
-    /// Puts the product of row `row` where it belongs.
+impl Rows<'_, '_> {
+    /// Puts the product of row `row` and a token where it belongs.
     #[inline(always)]
-    fn put(&mut self, row: usize, value: f32) {
-        let out = &mut self.out[row];
+    fn put(&mut self, token: usize, row: usize, value: f32) {
+        let out = &mut self.out.row(self.token + token)[self.row + row];
         *out = match self.store {
             Store::Replace => value,
             Store::Add => *out + value,
@@ -85,72 +117,82 @@ fn prefetch<S: Simd>(simd: S, bytes: &[u8]) {
     }
 }
 
-struct QuantRows<'a, F>(Rows<'a>, PhantomData<F>);
+struct QuantRows<'a, 'o, F, const TOKENS: usize>(Rows<'a, 'o>, PhantomData<F>);
 
-impl<F: QuantFormat> Kernel for QuantRows<'_, F> {
+/// Rows whose sums are taken across lanes together.
+const TOGETHER: usize = 4;
+
+impl<F: QuantFormat, const TOKENS: usize> Kernel for QuantRows<'_, '_, F, TOKENS> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let rows = &mut self.0;
-        let walk = RowWalk::<F>::new(rows.weights, rows.input);
+        let walk = RowWalk::<F, TOKENS>::new(rows.weights, rows.inputs);
         let count = rows.weights.rows();
         // One row at a time: with two side by side everything comes from the caches a tenth faster, but
         // from memory at half the speed (Zen 4: 10 GB/s instead of 21).
-        let mut row = 0;
-        while row + 4 <= count {
-            let mut sums = [simd.splat(0.0); 4];
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = walk.products(simd, row + i);
+        for first in (0..count).step_by(TOGETHER) {
+            let mut sums = [[simd.splat(0.0); TOGETHER]; TOKENS];
+            let together = TOGETHER.min(count - first);
+            for i in 0..together {
+                let products = walk.products(simd, first + i);
+                for (sums, product) in sums.iter_mut().zip(products) {
+                    sums[i] = product;
+                }
             }
-            for (i, sum) in simd.sums(sums).into_iter().enumerate() {
-                rows.put(row + i, sum);
+            for (token, sums) in sums.into_iter().enumerate() {
+                for (i, sum) in simd.sums(sums)[..together].iter().enumerate() {
+                    rows.put(token, first + i, *sum);
+                }
             }
-            row += 4;
-        }
-        for row in row..count {
-            let [sum, ..] = simd.sums([walk.products(simd, row); 4]);
-            rows.put(row, sum);
         }
     }
 }
 
 /// What stays the same from row to row.
-struct RowWalk<'a, F: QuantFormat> {
+struct RowWalk<'a, F: QuantFormat, const TOKENS: usize> {
     weights: Matrix<'a>,
-    /// Whole units of a row.
-    inputs: &'a [UnitInput],
+    /// Whole units of a row, of each token.
+    inputs: [&'a [UnitInput]; TOKENS],
     /// The last unit, if it is not a whole one, and how many columns it has.
-    rest: Option<(&'a UnitInput, usize)>,
+    rest: Option<([&'a UnitInput; TOKENS], usize)>,
     format: PhantomData<F>,
 }
 
-impl<'a, F: QuantFormat> RowWalk<'a, F> {
-    fn new(weights: Matrix<'a>, input: &'a InputGroup) -> Self {
-        let (inputs, rest) = input.units().split_at(input.cols() / UNIT);
+impl<'a, F: QuantFormat, const TOKENS: usize> RowWalk<'a, F, TOKENS> {
+    fn new(weights: Matrix<'a>, inputs: &'a [InputGroup]) -> Self {
+        let (units, rest) = (weights.cols() / UNIT, weights.cols() % UNIT);
         Self {
             weights,
-            inputs,
-            rest: rest.first().map(|unit| (unit, input.cols() % UNIT)),
+            inputs: std::array::from_fn(|token| &inputs[token].units()[..units]),
+            rest: (rest > 0).then(|| {
+                let last = std::array::from_fn(|token| &inputs[token].units()[units]);
+                (last, rest)
+            }),
             format: PhantomData,
         }
     }
 
-    /// A vector whose lanes make the product of row `row` and the input.
+    /// A vector for each token, whose lanes make the product of row `row` and its input.
     #[inline(always)]
-    fn products<S: Simd>(&self, simd: S, row: usize) -> S::Floats {
-        let whole_bytes = self.inputs.len() * size_of::<F::Unit>();
+    fn products<S: Simd>(&self, simd: S, row: usize) -> [S::Floats; TOKENS] {
+        let count = self.inputs[0].len();
+        let whole_bytes = count * size_of::<F::Unit>();
         let (units, rest) = self.weights.row(row).split_at(whole_bytes);
         let units: &[F::Unit] = bytemuck::cast_slice(units);
+        let inputs: [&[UnitInput]; TOKENS] =
+            std::array::from_fn(|token| &self.inputs[token][..units.len()]);
         let mut sums = UnitSums {
-            sum: simd.splat(0.0),
-            subtract: simd.splat(0.0),
+            sums: [simd.splat(0.0); TOKENS],
+            subtract: [simd.splat(0.0); TOKENS],
         };
-        for (unit, input) in units.iter().zip(self.inputs) {
+        for (index, unit) in units.iter().enumerate() {
             prefetch(simd, bytemuck::bytes_of(unit));
-            sums = sums.add::<S, F>(simd, unit, input, UNIT);
+            let inputs = std::array::from_fn(|token| &inputs[token][index]);
+            sums = sums.add::<S, F>(simd, unit, inputs, UNIT);
         }
-        if let Some((input, cols)) = self.rest {
+        if let Some((inputs, cols)) = self.rest {
             prefetch(simd, rest);
             // The blocks of the next row fill the unit; a copy is needed at the end of the matrix.
             let mut copy = F::Unit::zeroed();
@@ -162,9 +204,9 @@ impl<'a, F: QuantFormat> RowWalk<'a, F> {
                     &copy
                 }
             };
-            sums = sums.add::<S, F>(simd, unit, input, cols);
+            sums = sums.add::<S, F>(simd, unit, inputs, cols);
         }
-        sums.total::<S, F>(simd)
+        sums.totals::<S, F>(simd)
     }
 }
 
@@ -180,33 +222,22 @@ const fn scale_lanes<F: QuantFormat>(half: usize, vector: usize) -> [usize; 4] {
 }
 
 #[derive(Clone, Copy)]
-struct UnitSums<V> {
-    sum: V,
+struct UnitSums<V, const TOKENS: usize> {
+    sums: [V; TOKENS],
     /// Where sub-blocks have 32 values, lanes 8..16 count.
-    subtract: V,
+    subtract: [V; TOKENS],
 }
 
-impl<V: Copy> UnitSums<V> {
+impl<V: Copy, const TOKENS: usize> UnitSums<V, TOKENS> {
     /// Adds the first `cols` products of `unit`.
     #[inline(always)]
     fn add<S: Simd<Floats = V>, F: QuantFormat>(
-        self,
+        mut self,
         simd: S,
         unit: &F::Unit,
-        input: &UnitInput,
+        inputs: [&UnitInput; TOKENS],
         cols: usize,
     ) -> Self {
-        let Self {
-            mut sum,
-            mut subtract,
-        } = self;
-        let [a, b, c, d] = input.quants(F::ORDER);
-        let first = half_dots::<S, F, 0>(simd, unit, [a, b]);
-        let second = if cols > HALF {
-            half_dots::<S, F, 1>(simd, unit, [c, d])
-        } else {
-            first
-        };
         // What is behind the row belongs to another one: an infinite scale there must not count.
         let kept = if F::SUB == 32 {
             0x0101 * ((1 << (cols / 32)) - 1)
@@ -221,130 +252,137 @@ impl<V: Copy> UnitSums<V> {
             }
         };
         let scales = keep(F::scales(simd, unit));
-        let factors = if F::SUB == 32 {
-            &input.factors32
+        let mins = if F::MINS.exist() && F::SUB == 16 {
+            keep(F::mins(simd, unit))
         } else {
-            &input.scales16
+            scales
         };
-        let products = simd.mul(scales, simd.load(factors.floats()));
-        if F::MINS.exist() || offset::<S, F>() != 0 {
-            subtract = if F::SUB == 32 {
-                simd.add(subtract, products)
+        let mut products = [scales; TOKENS];
+        for token in 0..TOKENS {
+            let input = inputs[token];
+            let factors = if F::SUB == 32 {
+                &input.factors32
             } else {
-                let mins = if F::MINS.exist() {
-                    keep(F::mins(simd, unit))
-                } else {
-                    scales
-                };
-                simd.mul_add(mins, simd.load(input.sums16.floats()), subtract)
+                &input.scales16
             };
+            products[token] = simd.mul(scales, simd.load(factors.floats()));
+            if F::MINS.exist() || offset::<S, F>() != 0 {
+                let subtract = self.subtract[token];
+                self.subtract[token] = if F::SUB == 32 {
+                    simd.add(subtract, products[token])
+                } else {
+                    simd.mul_add(mins, simd.load(input.sums16.floats()), subtract)
+                };
+            }
         }
-        sum = add_scaled::<S, F, 0>(simd, first, products, sum);
+        self = self.add_half::<S, F, 0>(simd, unit, inputs, products);
         if cols > HALF {
-            sum = add_scaled::<S, F, 1>(simd, second, products, sum);
+            self = self.add_half::<S, F, 1>(simd, unit, inputs, products);
         }
-        Self { sum, subtract }
+        self
+    }
+
+    /// Adds the products of half a unit. `scales` are those of the whole unit.
+    #[inline(always)]
+    fn add_half<S: Simd<Floats = V>, F: QuantFormat, const HALF_INDEX: usize>(
+        mut self,
+        simd: S,
+        unit: &F::Unit,
+        inputs: [&UnitInput; TOKENS],
+        scales: [V; TOKENS],
+    ) -> Self {
+        let quants = stored_quants::<S, F>(simd, unit, HALF_INDEX);
+        for token in 0..TOKENS {
+            let [first, second] = inputs[token].quants(F::ORDER, HALF_INDEX);
+            let activations = [simd.load_bytes(&first.0), simd.load_bytes(&second.0)];
+            let mut dots = [simd.splat_int(0); 2];
+            if paired::<F>() {
+                dots[0] = simd.dot_pair::<F::Quants>(quants, activations);
+            } else {
+                dots[0] = simd.dot::<F::Quants>(dots[0], quants[0], activations[0]);
+                dots[1] = simd.dot::<F::Quants>(dots[1], quants[1], activations[1]);
+            }
+            for (vector, dot) in dots.into_iter().enumerate() {
+                if vector == 1 && paired::<F>() {
+                    break;
+                }
+                let scales = simd.spread(scales[token], scale_lanes::<F>(HALF_INDEX, vector));
+                let sum = self.sums[token];
+                self.sums[token] = simd.mul_add(simd.to_floats(dot), scales, sum);
+            }
+        }
+        self
     }
 
     #[inline(always)]
-    fn total<S: Simd<Floats = V>, F: QuantFormat>(self, simd: S) -> V {
+    fn totals<S: Simd<Floats = V>, F: QuantFormat>(self, simd: S) -> [V; TOKENS] {
         let factor = if F::MINS.exist() {
             F::MINS.sign()
         } else {
             -offset::<S, F>() as f32
         };
-        let subtract = if F::SUB == 32 {
-            simd.keep(self.subtract, 0xff00)
-        } else {
-            self.subtract
-        };
-        simd.mul_add(subtract, simd.splat(factor), self.sum)
+        let mut totals = self.sums;
+        for (total, subtract) in totals.iter_mut().zip(self.subtract) {
+            let subtract = if F::SUB == 32 {
+                simd.keep(subtract, 0xff00)
+            } else {
+                subtract
+            };
+            *total = simd.mul_add(subtract, simd.splat(factor), *total);
+        }
+        totals
     }
 }
 
 /// Whether the lanes of both vectors of half a unit have the same scales: then their products are
-/// summed as integers.
+/// summed as integers, all in the first.
 const fn paired<F: QuantFormat>() -> bool {
     let (first, second) = (scale_lanes::<F>(0, 0), scale_lanes::<F>(0, 1));
     first[0] == second[0] && first[1] == second[1] && first[2] == second[2] && first[3] == second[3]
 }
 
-/// The products of half a unit with `activations`, of both vectors or in the first alone.
-#[inline(always)]
-fn half_dots<S: Simd, F: QuantFormat, const HALF_INDEX: usize>(
-    simd: S,
-    unit: &F::Unit,
-    activations: [&Line; 2],
-) -> [S::Ints; 2] {
-    let quants = stored_quants::<S, F>(simd, unit, HALF_INDEX);
-    let activations = [
-        simd.load_bytes(&activations[0].0),
-        simd.load_bytes(&activations[1].0),
-    ];
-    let zero = simd.splat_int(0);
-    if paired::<F>() {
-        [simd.dot_pair::<F::Quants>(quants, activations), zero]
-    } else {
-        [
-            simd.dot::<F::Quants>(zero, quants[0], activations[0]),
-            simd.dot::<F::Quants>(zero, quants[1], activations[1]),
-        ]
-    }
-}
+struct FloatRows<'a, 'o, F>(Rows<'a, 'o>, PhantomData<F>);
 
-/// Adds the products of half a unit times their scales, which are those of the whole unit.
-#[inline(always)]
-fn add_scaled<S: Simd, F: QuantFormat, const HALF_INDEX: usize>(
-    simd: S,
-    dots: [S::Ints; 2],
-    scales: S::Floats,
-    sum: S::Floats,
-) -> S::Floats {
-    let [first, second] = dots;
-    let first_scales = simd.spread(scales, scale_lanes::<F>(HALF_INDEX, 0));
-    let sum = simd.mul_add(simd.to_floats(first), first_scales, sum);
-    if paired::<F>() {
-        return sum;
-    }
-    let second_scales = simd.spread(scales, scale_lanes::<F>(HALF_INDEX, 1));
-    simd.mul_add(simd.to_floats(second), second_scales, sum)
-}
-
-struct FloatRows<'a, F>(Rows<'a>, PhantomData<F>);
-
-impl<F: FloatFormat> Kernel for FloatRows<'_, F> {
+impl<F: FloatFormat> Kernel for FloatRows<'_, '_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let rows = &mut self.0;
-        let inputs = rows.input.values().as_chunks::<16>().0;
-        let whole = rows.input.cols() / 16;
         for row in 0..rows.weights.rows() {
-            let bytes = rows.weights.row(row);
-            let (chunks, rest) = bytes.split_at(whole * size_of::<F::Chunk>());
-            let chunks: &[F::Chunk] = bytemuck::cast_slice(chunks);
-            // Four sums: one alone would wait for its own last addition.
-            let mut sums = [simd.splat(0.0); 4];
-            let (fours, singles) = chunks.as_chunks::<4>();
-            let (input_fours, input_rest) = inputs.split_at(4 * fours.len());
-            for (chunks, inputs) in fours.iter().zip(input_fours.as_chunks::<4>().0) {
-                prefetch(simd, bytemuck::bytes_of(chunks));
-                for i in 0..4 {
-                    let weights = F::floats(simd, &chunks[i]);
-                    sums[i] = simd.mul_add(weights, simd.load(&inputs[i]), sums[i]);
-                }
+            // After the first token the row comes from the cache.
+            for (token, input) in rows.inputs.iter().enumerate() {
+                let product = float_product::<S, F>(simd, rows.weights.row(row), input);
+                rows.put(token, row, product);
             }
-            for (chunk, input) in singles.iter().zip(input_rest) {
-                sums[0] = simd.mul_add(F::floats(simd, chunk), simd.load(input), sums[0]);
-            }
-            if !rest.is_empty() {
-                let mut tail = F::Chunk::zeroed();
-                bytemuck::bytes_of_mut(&mut tail)[..rest.len()].copy_from_slice(rest);
-                sums[1] = simd.mul_add(F::floats(simd, &tail), simd.load(&inputs[whole]), sums[1]);
-            }
-            let sum = simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3]));
-            rows.put(row, simd.sum(sum));
         }
     }
+}
+
+#[inline(always)]
+fn float_product<S: Simd, F: FloatFormat>(simd: S, row: &[u8], input: &InputGroup) -> f32 {
+    let inputs = input.values().as_chunks::<16>().0;
+    let whole = input.cols() / 16;
+    let (chunks, rest) = row.split_at(whole * size_of::<F::Chunk>());
+    let chunks: &[F::Chunk] = bytemuck::cast_slice(chunks);
+    // Four sums: one alone would wait for its own last addition.
+    let mut sums = [simd.splat(0.0); 4];
+    let (fours, singles) = chunks.as_chunks::<4>();
+    let (input_fours, input_rest) = inputs.split_at(4 * fours.len());
+    for (chunks, inputs) in fours.iter().zip(input_fours.as_chunks::<4>().0) {
+        prefetch(simd, bytemuck::bytes_of(chunks));
+        for i in 0..4 {
+            let weights = F::floats(simd, &chunks[i]);
+            sums[i] = simd.mul_add(weights, simd.load(&inputs[i]), sums[i]);
+        }
+    }
+    for (chunk, input) in singles.iter().zip(input_rest) {
+        sums[0] = simd.mul_add(F::floats(simd, chunk), simd.load(input), sums[0]);
+    }
+    if !rest.is_empty() {
+        let mut tail = F::Chunk::zeroed();
+        bytemuck::bytes_of_mut(&mut tail)[..rest.len()].copy_from_slice(rest);
+        sums[1] = simd.mul_add(F::floats(simd, &tail), simd.load(&inputs[whole]), sums[1]);
+    }
+    simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3])))
 }

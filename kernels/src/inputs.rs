@@ -40,7 +40,7 @@ pub struct InputGroup {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnitInput {
     /// The quants in each order of [`Order`].
-    quants: [[Line; 4]; Order::ALL.len()],
+    quants: [[[Line; 2]; 2]; Order::ALL.len()],
     /// Of the eight blocks: scales, then scale times the sum of the quants.
     pub(crate) factors32: Line,
     /// Of the sixteen half blocks: scales.
@@ -49,10 +49,14 @@ pub(crate) struct UnitInput {
     pub(crate) sums16: Line,
 }
 
-/// How `tokens` tokens are best cut into groups: as few as the level's tile allows, of near-equal
-/// size.
+/// How `tokens` tokens are best cut into groups. A few are multiplied one by one with each row; of more,
+/// as few groups as the level's tile allows, of near-equal size.
 pub fn groups(level: Level, tokens: usize) -> impl ExactSizeIterator<Item = Range<usize>> + Clone {
-    let count = tokens.div_ceil(level.run(TileTokens));
+    let count = if tokens <= dot_tokens(level) {
+        tokens
+    } else {
+        tokens.div_ceil(level.run(TileTokens))
+    };
     (0..count).map(move |i| i * tokens / count..(i + 1) * tokens / count)
 }
 
@@ -63,6 +67,21 @@ impl Kernel for TileTokens {
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) -> usize {
         S::TILE_TOKENS
+    }
+}
+
+/// See [`Simd::DOT_TOKENS`].
+pub(crate) fn dot_tokens(level: Level) -> usize {
+    level.run(DotTokens)
+}
+
+struct DotTokens;
+
+impl Kernel for DotTokens {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) -> usize {
+        S::DOT_TOKENS
     }
 }
 
@@ -174,9 +193,9 @@ impl UnitInput {
         }
     }
 
-    /// The quants in `order`: two vectors for each half.
-    pub(crate) fn quants(&self, order: Order) -> &[Line; 4] {
-        &self.quants[order as usize]
+    /// The quants of half `half` (0 or 1) in `order`.
+    pub(crate) fn quants(&self, order: Order, half: usize) -> &[Line; 2] {
+        &self.quants[order as usize][half]
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::columns::{ColumnsMut, Store};
 use crate::dot::dot_rows;
 use crate::gemm::{Scratch, multiply};
-use crate::inputs::InputGroup;
+use crate::inputs::{InputGroup, dot_tokens};
 use crate::level::Level;
 use crate::matrix::Matrix;
 
@@ -32,9 +32,11 @@ pub fn matmul(
         inputs.iter().all(|group| group.cols() == weights.cols()),
         "length of the inputs"
     );
-    match inputs {
-        [only] if tokens == 1 => dot_rows(level, weights, only, store, out.row(0)),
-        _ => multiply(level, weights, inputs, scratch, store, &mut out),
+    let single = inputs.iter().all(|group| group.tokens() == 1);
+    if single && (1..=dot_tokens(level)).contains(&tokens) {
+        dot_rows(level, weights, inputs, store, &mut out);
+    } else {
+        multiply(level, weights, inputs, scratch, store, &mut out);
     }
 }
 

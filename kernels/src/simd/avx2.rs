@@ -52,6 +52,8 @@ impl<P: Products> Simd for P {
     type Ints = Pair;
     type Floats = Floats;
     const SIGNED_BIAS: i32 = P::SIGNED_BIAS;
+    // Qwen2.5-Coder-0.5B with two threads of a Zen 4: 12 tokens at 180 tokens/s, in panels 161.
+    const DOT_TOKENS: usize = 12;
     // 6 sums in floats and 6 in integers of 16 registers. On Sapphire Rapids 293 GOP/s with 4-bit
     // weights, of 380 that the multiplications alone reach; 4 x 1 register reaches 284.
     tile_shape!(1 x 3: 1 2 3);

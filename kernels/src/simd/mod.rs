@@ -148,6 +148,8 @@ pub(crate) trait Simd: Copy {
     /// What [`Simd::bias_signed`] adds to a signed quant: 128 where the multiplication takes an
     /// unsigned operand, 0 where it takes a signed one.
     const SIGNED_BIAS: i32;
+    /// Most tokens that are multiplied with rows as they lie in the file; more go through a panel.
+    const DOT_TOKENS: usize;
     /// Most tokens of a tile.
     const TILE_TOKENS: usize;
     /// Vectors of 16 rows in a panel.

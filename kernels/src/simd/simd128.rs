@@ -46,6 +46,8 @@ impl Simd for Simd128 {
     type Ints = Four;
     type Floats = Four;
     const SIGNED_BIAS: i32 = 0;
+    // As at the scalar level.
+    const DOT_TOKENS: usize = 1;
     tile_shape!(1 x 2: 1 2);
 
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
