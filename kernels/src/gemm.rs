@@ -160,8 +160,12 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
             for vector in 0..S::TILE_VECTORS {
                 unpack_quants::<S, F>(simd, &weights, first + LANES * vector, vector, panel);
             }
+            let mut ahead = next_panel(&weights, first + panel_rows, panel_rows, inputs.len());
             let (mut token, mut at) = (0, 0);
             for group in inputs {
+                if let Some(bytes) = ahead.next() {
+                    prefetch(simd, bytes);
+                }
                 let sub_blocks = group.tokens() * group.padded_cols() / F::SUB;
                 let starts = &corrections.starts[at..at + sub_blocks];
                 let scaled_sums = corrections
@@ -191,6 +195,19 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
             }
         }
     }
+}
+
+/// The bytes of the rows `first..first + rows`, as far as they exist, in `parts` parts: while a panel is
+/// multiplied with as many groups, the next one comes into the cache.
+fn next_panel<'a>(
+    weights: &Matrix<'a>,
+    first: usize,
+    rows: usize,
+    parts: usize,
+) -> impl Iterator<Item = &'a [u8]> {
+    let range = first.min(weights.rows())..(first + rows).min(weights.rows());
+    let bytes = weights.narrow(range).bytes();
+    bytes.chunks(bytes.len().div_ceil(parts.max(1)).max(1))
 }
 
 /// Lines of a sub-block.
@@ -296,6 +313,14 @@ fn unpack_unit<S: Simd, F: QuantFormat>(
 /// Lines of quants in a sub-block.
 const fn steps<F: QuantFormat>() -> usize {
     F::SUB / 4
+}
+
+/// Asks for the cache lines of `bytes`.
+#[inline(always)]
+fn prefetch<S: Simd>(simd: S, bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        simd.prefetch(line.as_ptr());
+    }
 }
 
 /// Puts the scales or mins of 16 rows behind the quants of their sub-blocks.
