@@ -45,12 +45,16 @@ pub(crate) fn dot_rows(
     out: &mut ColumnsMut<'_>,
 ) {
     let turns = inputs.len().div_ceil(AT_ONCE);
+    if weights.rows() == 0 {
+        return;
+    }
     let rows = if turns == 1 {
         weights.rows()
     } else {
-        (KEPT * weights.rows() / weights.bytes().len()).max(TOGETHER)
+        let row_bytes = weights.bytes().len() / weights.rows();
+        (KEPT / row_bytes).max(TOGETHER)
     };
-    for row in (0..weights.rows()).step_by(rows.max(1)) {
+    for row in (0..weights.rows()).step_by(rows) {
         let weights = weights.narrow(row..weights.rows().min(row + rows));
         for turn in 0..turns {
             let token = turn * inputs.len() / turns;

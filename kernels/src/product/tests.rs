@@ -107,6 +107,28 @@ fn the_largest_quants_and_inputs_do_not_overflow() {
     }
 }
 
+/// A thread's share of a small matrix can be empty.
+#[test]
+fn no_rows_are_a_product_too() {
+    for level in levels() {
+        for tokens in 1..20 {
+            let inputs: Vec<_> = groups(level, tokens)
+                .map(|range| {
+                    let mut group = InputGroup::new();
+                    group.fill(level, &vec![1.0; range.len() * 64], 64);
+                    group
+                })
+                .collect();
+            let matrix = NaiveMatrix::random(Format::Q8_0, 3, 64);
+            let mut out = vec![1.0; tokens * 3];
+            let none = ColumnsMut::new(&mut out, 3).narrow(1..1);
+            let rows = matrix.view().narrow(1..1);
+            matmul(level, rows, &inputs, &mut Scratch::new(), Store::Add, none);
+            assert!(out.iter().all(|&value| value == 1.0), "{level}");
+        }
+    }
+}
+
 #[test]
 fn a_part_of_the_rows_gives_the_same_values() {
     let matrix = NaiveMatrix::random(Format::Q4_K, 70, 512);
