@@ -104,4 +104,26 @@ impl<'a> ColumnsMut<'a> {
             )
         }
     }
+
+    /// Only the rows `range`.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[must_use]
+    pub fn narrow_rows(self, range: Range<usize>) -> Self {
+        assert!(
+            range.start <= range.end && range.end <= self.rows,
+            "{range:?} of {}",
+            self.rows
+        );
+        // SAFETY: a part of what the constructor was promised; `self` is gone.
+        unsafe {
+            Self::from_raw(
+                self.first.wrapping_add(range.start * self.stride),
+                range.len(),
+                self.cols,
+                self.stride,
+            )
+        }
+    }
 }

@@ -56,8 +56,8 @@ pub(crate) struct Workspace {
     query: Shared<f32>,
     key: Shared<f32>,
     value: Shared<f32>,
-    /// One row per item of [`Tiles`].
-    attended: Shared<f32>,
+    /// One row per item of [`Tiles`]: of all tokens, and of those whose logits are wanted.
+    attended: [Shared<f32>; 2],
     gate: Shared<f32>,
     up: Shared<f32>,
     /// `[tokens asked for, vocab]`
@@ -89,7 +89,7 @@ impl Workspace {
             query: floats(),
             key: floats(),
             value: floats(),
-            attended: floats(),
+            attended: [floats(), floats()],
             gate: floats(),
             up: floats(),
             logits: floats(),
@@ -115,7 +115,7 @@ impl Tiles {
     /// `positions` are all that the last token sees.
     fn new(config: &Config, tokens: usize, positions: usize) -> Self {
         let group = config.head_count / config.head_count_kv;
-        let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens);
+        let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens.max(1));
         Self {
             tokens,
             tile_tokens,
@@ -256,21 +256,23 @@ impl Pass<'_> {
             ..
         } = *self.config;
         let tokens = self.tokens.len();
-        let groups: Vec<_> = groups(self.level, tokens).collect();
-        let tiles = Tiles::new(self.config, tokens, self.position + tokens);
-        let item = tiles.tile_tokens * Attended::new(self.config).place();
+        let [all, output] = [0..tokens, self.output.clone()].map(|tokens| Span::new(self, tokens));
+        let most_groups = all.groups.len().max(output.groups.len());
         let zero = || 0.0;
         space.residual.reshape(tokens, embedding_length, zero);
         space
             .angles
             .reshape(tokens, 2 * self.weights.rope.pairs(), zero);
-        space.inputs.reshape(groups.len(), 1, InputGroup::new);
+        space.inputs.reshape(most_groups, 1, InputGroup::new);
         space
             .query
             .reshape(tokens, self.config.query_length(), zero);
         space.key.reshape(tokens, self.config.key_length(), zero);
         space.value.reshape(tokens, self.config.key_length(), zero);
-        space.attended.reshape(tiles.items(), item, zero);
+        let place = Attended::new(self.config).place();
+        for (attended, span) in space.attended.iter_mut().zip([&all, &output]) {
+            attended.reshape(span.tiles.items(), span.tiles.tile_tokens * place, zero);
+        }
         space.gate.reshape(tokens, feed_forward_length, zero);
         space.up.reshape(tokens, feed_forward_length, zero);
         space
@@ -279,8 +281,8 @@ impl Pass<'_> {
         let running = Running {
             pass: self,
             space,
-            groups: &groups,
-            tiles,
+            all,
+            output,
             stop: AtomicBool::new(false),
         };
         pool.run(|worker| running.walk(worker));
@@ -288,12 +290,34 @@ impl Pass<'_> {
     }
 }
 
+/// Consecutive tokens of a pass, which go through a layer together.
+#[derive(Debug)]
+struct Span {
+    tokens: Range<usize>,
+    /// Counted from the first token, as is everything below and in the buffers but the residual stream
+    /// and the angles.
+    groups: Vec<Range<usize>>,
+    tiles: Tiles,
+}
+
+impl Span {
+    fn new(pass: &Pass<'_>, tokens: Range<usize>) -> Self {
+        Self {
+            groups: groups(pass.level, tokens.len()).collect(),
+            tiles: Tiles::new(pass.config, tokens.len(), pass.position + tokens.end),
+            tokens,
+        }
+    }
+}
+
 /// A pass with its buffers in shape.
 struct Running<'a> {
     pass: &'a Pass<'a>,
     space: &'a Workspace,
-    groups: &'a [Range<usize>],
-    tiles: Tiles,
+    /// All tokens.
+    all: Span,
+    /// Those whose logits are wanted: of the last layer only their outputs are.
+    output: Span,
     /// Written by the first share in phases before those in which all look at it.
     stop: AtomicBool,
 }
@@ -303,14 +327,21 @@ impl Running<'_> {
         let thread = self.space.threads[worker.thread()].lock();
         let thread = &mut *thread.unwrap_or_else(PoisonError::into_inner);
         worker.phase(|share| self.embed(share));
-        for (index, layer) in self.pass.weights.layers.iter().enumerate() {
+        let layers = &self.pass.weights.layers;
+        for (index, layer) in layers.iter().enumerate() {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            self.attention(&mut worker, thread, layer, self.pass.cache.layer(index));
-            self.feed_forward(&mut worker, thread, layer);
+            let span = if index + 1 == layers.len() {
+                &self.output
+            } else {
+                &self.all
+            };
+            let cache = self.pass.cache.layer(index);
+            self.attention(&mut worker, thread, span, layer, cache);
+            self.feed_forward(&mut worker, thread, span, layer);
         }
-        if !self.pass.output.is_empty() && !self.stop.load(Ordering::Relaxed) {
+        if !self.stop.load(Ordering::Relaxed) {
             self.logits(&mut worker, thread);
         }
     }
@@ -343,65 +374,63 @@ impl Running<'_> {
         }
     }
 
+    /// Keys and values of all tokens, and attention of those of `span`.
     fn attention(
         &self,
         worker: &mut Worker<'_>,
         thread: &mut ThreadSpace,
+        span: &Span,
         layer: &Layer,
         cache: &LayerCache,
     ) {
         let space = self.space;
-        let normed = self.normed(0, &layer.attention_norm);
-        self.products(
-            worker,
-            thread,
-            self.groups,
-            normed,
-            |share, inputs, scratch| {
-                for (linear, out) in [
-                    (&layer.query, &space.query),
-                    (&layer.key, &space.key),
-                    (&layer.value, &space.value),
-                ] {
-                    self.linear(share, inputs, scratch, linear, Store::Replace, out);
-                }
-            },
-        );
+        let query = (&layer.query, &space.query);
+        let both = [(&layer.key, &space.key), (&layer.value, &space.value)];
+        let together = span.tokens == self.all.tokens;
+        let all = &self.all;
+        let normed = self.normed(all, &layer.attention_norm);
+        self.products(worker, thread, all, normed, |share, inputs, scratch| {
+            for (linear, out) in together.then_some(query).into_iter().chain(both) {
+                self.linear(share, inputs, scratch, linear, Store::Replace, (out, 0));
+            }
+        });
+        if !together {
+            let normed = self.normed(span, &layer.attention_norm);
+            self.products(worker, thread, span, normed, |share, inputs, scratch| {
+                let (linear, out) = query;
+                self.linear(share, inputs, scratch, linear, Store::Replace, (out, 0));
+            });
+        }
         worker.phase(|share| self.store(share, cache));
-        worker.phase(|share| self.attend(share, thread, cache));
-        let attended = |share: &Share, tokens, rows: &mut _| self.gather(share, tokens, rows);
-        self.products(
-            worker,
-            thread,
-            self.groups,
-            attended,
-            |share, inputs, scratch| {
-                let output = &layer.attention_output;
-                self.linear(share, inputs, scratch, output, Store::Add, &space.residual);
-            },
-        );
+        if span.tokens.is_empty() {
+            return;
+        }
+        let attended = &space.attended[usize::from(!std::ptr::eq(span, all))];
+        worker.phase(|share| self.attend(share, thread, span, cache, attended));
+        let gathered = |share: &Share, tokens, rows: &mut _| {
+            self.gather(share, &span.tiles, attended, tokens, rows);
+        };
+        let out = (&space.residual, span.tokens.start);
+        self.products(worker, thread, span, gathered, |share, inputs, scratch| {
+            let output = &layer.attention_output;
+            self.linear(share, inputs, scratch, output, Store::Add, out);
+        });
     }
 
-    fn feed_forward(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace, layer: &Layer) {
+    fn feed_forward(
+        &self,
+        worker: &mut Worker<'_>,
+        thread: &mut ThreadSpace,
+        span: &Span,
+        layer: &Layer,
+    ) {
         let space = self.space;
-        let normed = self.normed(0, &layer.feed_forward_norm);
-        self.products(
-            worker,
-            thread,
-            self.groups,
-            normed,
-            |share, inputs, scratch| {
-                self.linear(
-                    share,
-                    inputs,
-                    scratch,
-                    &layer.gate,
-                    Store::Replace,
-                    &space.gate,
-                );
-                self.linear(share, inputs, scratch, &layer.up, Store::Replace, &space.up);
-            },
-        );
+        let normed = self.normed(span, &layer.feed_forward_norm);
+        self.products(worker, thread, span, normed, |share, inputs, scratch| {
+            for (linear, out) in [(&layer.gate, &space.gate), (&layer.up, &space.up)] {
+                self.linear(share, inputs, scratch, linear, Store::Replace, (out, 0));
+            }
+        });
         let gated = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
             let (gate, up) = (space.gate.read(share), space.up.read(share));
             let cols = space.gate.cols();
@@ -409,48 +438,31 @@ impl Running<'_> {
             rows.extend_from_slice(&gate[values.clone()]);
             silu_mul(self.pass.level, rows, &up[values]);
         };
-        self.products(
-            worker,
-            thread,
-            self.groups,
-            gated,
-            |share, inputs, scratch| {
-                self.look_for_cancel(share);
-                self.linear(
-                    share,
-                    inputs,
-                    scratch,
-                    &layer.down,
-                    Store::Add,
-                    &space.residual,
-                );
-            },
-        );
+        let out = (&space.residual, span.tokens.start);
+        self.products(worker, thread, span, gated, |share, inputs, scratch| {
+            self.look_for_cancel(share);
+            self.linear(share, inputs, scratch, &layer.down, Store::Add, out);
+        });
     }
 
     fn logits(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace) {
-        let Pass {
-            weights,
-            level,
-            ref output,
-            ..
-        } = *self.pass;
-        let groups: Vec<_> = groups(level, output.len()).collect();
-        let normed = self.normed(output.start, &weights.output_norm);
-        self.products(worker, thread, &groups, normed, |share, inputs, scratch| {
+        let Pass { weights, level, .. } = *self.pass;
+        let span = &self.output;
+        let normed = self.normed(span, &weights.output_norm);
+        self.products(worker, thread, span, normed, |share, inputs, scratch| {
             let (range, out) = self.space.logits.columns_mut(share);
             let rows = weights.output.view().narrow(range);
             matmul(level, rows, inputs, scratch, Store::Replace, out);
         });
     }
 
-    /// Phases that end with `work` on the inputs of some groups of tokens. `rows` puts the values of
-    /// the tokens of a group into an empty vector.
+    /// Phases that end with `work` on the inputs of a span's groups. `rows` puts the values of the tokens
+    /// of a group into an empty vector.
     fn products(
         &self,
         worker: &mut Worker<'_>,
         thread: &mut ThreadSpace,
-        groups: &[Range<usize>],
+        Span { groups, .. }: &Span,
         rows: impl Fn(&Share, Range<usize>, &mut Vec<f32>),
         work: impl Fn(&Share, &[InputGroup], &mut Scratch),
     ) {
@@ -465,7 +477,7 @@ impl Running<'_> {
             rows(share, tokens.clone(), values);
             group.fill(self.pass.level, values, values.len() / tokens.len());
         };
-        if let [tokens] = groups {
+        if let [tokens] = &groups[..] {
             let mut is_filled = false;
             worker.phase(|share| {
                 if !is_filled {
@@ -474,6 +486,9 @@ impl Running<'_> {
                 }
                 work(share, std::slice::from_ref(input), products);
             });
+            return;
+        }
+        if groups.is_empty() {
             return;
         }
         worker.phase(|share| {
@@ -489,11 +504,10 @@ impl Running<'_> {
         });
     }
 
-    /// Rows of the residual stream, normed, for [`products`](Self::products); tokens count from
-    /// `first`.
-    fn normed(&self, first: usize, weight: &[f32]) -> impl Fn(&Share, Range<usize>, &mut Vec<f32>) {
+    /// Rows of the residual stream, normed, for [`products`](Self::products).
+    fn normed(&self, span: &Span, weight: &[f32]) -> impl Fn(&Share, Range<usize>, &mut Vec<f32>) {
         let Pass { level, config, .. } = *self.pass;
-        let cols = weight.len();
+        let (cols, first) = (weight.len(), span.tokens.start);
         move |share, tokens, rows| {
             let residual = self.space.residual.read(share);
             let residual = &residual[(first + tokens.start) * cols..(first + tokens.end) * cols];
@@ -503,20 +517,26 @@ impl Running<'_> {
     }
 
     /// What attention left in its items, token by token.
-    fn gather(&self, share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>) {
-        let attended = self.space.attended.read(share);
-        let items = attended.chunks_exact(self.space.attended.cols());
+    fn gather(
+        &self,
+        share: &Share,
+        tiles: &Tiles,
+        attended: &Shared<f32>,
+        tokens: Range<usize>,
+        rows: &mut Vec<f32>,
+    ) {
+        let items = attended.read(share).chunks_exact(attended.cols());
         let shape = Attended::new(self.pass.config);
         for token in tokens {
-            for head in 0..self.tiles.heads {
-                let (parts, place) = self.tiles.find(head, token);
+            for head in 0..tiles.heads {
+                let (parts, place) = tiles.find(head, token);
                 let places = items.clone().skip(parts.start).take(parts.len());
                 shape.merge(places.map(|item| shape.split(item, place)), rows);
             }
         }
     }
 
-    /// The share's columns of `out = inputs . matrix + bias`, or of `out += …`.
+    /// The share's columns of `out = inputs . matrix + bias`, or of `out += …`, from row `first` on.
     fn linear(
         &self,
         share: &Share,
@@ -524,10 +544,12 @@ impl Running<'_> {
         scratch: &mut Scratch,
         linear: &Linear,
         mut store: Store,
-        out: &Shared<f32>,
+        (out, first): (&Shared<f32>, usize),
     ) {
         let level = self.pass.level;
-        let (range, mut out) = out.columns_mut(share);
+        let tokens: usize = inputs.iter().map(InputGroup::tokens).sum();
+        let (range, out) = out.columns_mut(share);
+        let mut out = out.narrow_rows(first..first + tokens);
         if let Some(bias) = &linear.bias {
             let bias = &bias[range.clone()];
             for row in 0..out.rows() {
@@ -577,7 +599,14 @@ impl Running<'_> {
     }
 
     /// A share of the attention items.
-    fn attend(&self, share: &Share, thread: &mut ThreadSpace, layer: &LayerCache) {
+    fn attend(
+        &self,
+        share: &Share,
+        thread: &mut ThreadSpace,
+        span: &Span,
+        layer: &LayerCache,
+        attended: &Shared<f32>,
+    ) {
         let Pass {
             level,
             config,
@@ -587,12 +616,13 @@ impl Running<'_> {
         } = *self.pass;
         let query = self.space.query.read(share);
         let angles = self.space.angles.read(share);
-        let (range, attended) = self.space.attended.rows_mut(share);
+        let cols = attended.cols();
+        let (range, attended) = attended.rows_mut(share);
         let shape = Attended::new(config);
         let scale = 1.0 / (config.head_dim as f32).sqrt();
-        for (item, out) in range.zip(attended.chunks_exact_mut(self.space.attended.cols())) {
-            let (head, tokens, part) = self.tiles.item(item);
-            let part = self.tiles.positions(part);
+        for (item, out) in range.zip(attended.chunks_exact_mut(cols)) {
+            let (head, tokens, part) = span.tiles.item(item);
+            let part = span.tiles.positions(part);
             thread.rows.clear();
             thread.visible.clear();
             for token in tokens.clone() {
@@ -600,6 +630,7 @@ impl Running<'_> {
                 let queries = query[start..start + shape.outputs()].iter();
                 let first = thread.rows.len();
                 thread.rows.extend(queries.map(|value| value * scale));
+                let token = span.tokens.start + token;
                 self.rotate(angles, token, &mut thread.rows[first..]);
                 let visible = part.start..part.end.min(position + token + 1);
                 thread
