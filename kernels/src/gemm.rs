@@ -29,7 +29,7 @@ use crate::format::{
 use crate::inputs::{BLOCK, InputGroup};
 use crate::level::Level;
 use crate::matrix::Matrix;
-use crate::simd::{Kernel, Line, MAGIC_BITS, Simd, Tile};
+use crate::simd::{Kernel, Line, MAGIC_BITS, Quants, Simd, Tile};
 
 /// Rows in a vector.
 pub(crate) const LANES: usize = 16;
@@ -38,7 +38,7 @@ pub(crate) const LANES: usize = 16;
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Integers: per sub-block `SUB / 4` steps of `TILE_VECTORS` lines, then as many of scales, then of
-    /// mins where the format has them. Floats: per column `TILE_VECTORS` lines.
+    /// mins where the format has them, or of what the instruction set leaves out. Floats: per column `TILE_VECTORS` lines.
     pub(crate) panel: Vec<Line>,
     corrections: Corrections,
 }
@@ -212,7 +212,14 @@ fn next_panel<'a>(
 
 /// Lines of a sub-block.
 const fn sub_block_lines<S: Simd, F: QuantFormat>() -> usize {
-    (steps::<F>() + 1 + F::MINS.exist() as usize) * S::TILE_VECTORS
+    let behind = F::MINS.exist() || leaves_out::<S, F>();
+    (steps::<F>() + 1 + behind as usize) * S::TILE_VECTORS
+}
+
+/// Whether the panel has what [`Simd::left_out`] finds, where other formats have mins.
+const fn leaves_out<S: Simd, F: QuantFormat>() -> bool {
+    assert!(!(F::Quants::SIGNED && F::MINS.exist()));
+    S::LEAVES_OUT && F::Quants::SIGNED
 }
 
 /// Lines of 32 columns.
@@ -307,6 +314,17 @@ fn unpack_unit<S: Simd, F: QuantFormat>(
             rows[row] = simd.bits(F::mins(simd, units[row]));
         }
         store_scales::<S, F>(simd, &simd.transpose(rows), mins, vector, lines);
+    } else if leaves_out::<S, F>() {
+        for lines in lines.chunks_exact_mut(sub_block_lines::<S, F>()) {
+            let mut sums = simd.splat_int(0);
+            for step in 0..steps::<F>() {
+                let quants = &lines[panel_line::<S, F>(0, step, vector)];
+                sums = simd.left_out(sums, simd.load_bytes(&quants.0));
+            }
+            let scales = simd.load(lines[panel_line::<S, F>(0, scales, vector)].floats());
+            let left_out = simd.bits(simd.mul(simd.to_floats(sums), scales));
+            simd.store_bytes(left_out, &mut lines[panel_line::<S, F>(0, mins, vector)].0);
+        }
     }
 }
 
@@ -413,7 +431,7 @@ impl<F: QuantFormat> Tile for QuantTile<'_, '_, F> {
         let mut sums = [[simd.splat(0.0); VECTORS]; TOKENS];
         let sub_blocks = self
             .panel
-            .chunks_exact((steps + 1 + F::MINS.exist() as usize) * VECTORS)
+            .chunks_exact(sub_block_lines::<S, F>())
             .zip(starts);
         for (index, (lines, starts)) in sub_blocks.enumerate() {
             let block = index * F::SUB / BLOCK;
@@ -432,11 +450,15 @@ impl<F: QuantFormat> Tile for QuantTile<'_, '_, F> {
             for vector in 0..VECTORS {
                 let weight_scales = simd.load(lines[steps * VECTORS + vector].floats());
                 for token in 0..TOKENS {
-                    let scaled = simd.dot_end::<F::Quants>(
+                    let mut scaled = simd.dot_end::<F::Quants>(
                         integers[token][vector],
                         starts[token],
                         weight_scales,
                     );
+                    if leaves_out::<S, F>() {
+                        let left_out = &lines[(steps + 1) * VECTORS + vector];
+                        scaled = simd.add(scaled, simd.load(left_out.floats()));
+                    }
                     let scale = simd.splat(scales[token]);
                     sums[token][vector] = simd.mul_add(scaled, scale, sums[token][vector]);
                     if F::MINS.exist() {

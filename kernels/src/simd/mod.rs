@@ -148,6 +148,9 @@ pub(crate) trait Simd: Copy {
     /// What [`Simd::bias_signed`] adds to a signed quant: 128 where the multiplication takes an
     /// unsigned operand, 0 where it takes a signed one.
     const SIGNED_BIAS: i32;
+    /// Whether [`Simd::dot_steps`] leaves something out of the products of signed quants, which does not
+    /// depend on the activations, so that it is found once for all tokens of a panel.
+    const LEAVES_OUT: bool = false;
     /// Most tokens that are multiplied with rows as they lie in the file; more go through a panel.
     const DOT_TOKENS: usize;
     /// Most tokens of a tile.
@@ -234,6 +237,12 @@ pub(crate) trait Simd: Copy {
         for i in 0..N {
             sums = self.dot_step::<Q>(sums, quants[i], activations[i]);
         }
+        sums
+    }
+    /// Adds what [`Simd::dot_steps`] leaves out of each sum of four products, see
+    /// [`Simd::LEAVES_OUT`].
+    #[inline(always)]
+    fn left_out(self, sums: Self::Ints, _quants: Self::Bytes) -> Self::Ints {
         sums
     }
     /// `(start + sums - MAGIC_BITS) * scales`; `start` as in [`Simd::dot_start`].

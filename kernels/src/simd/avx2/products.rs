@@ -28,6 +28,8 @@ isa_token! {
 pub(super) trait Products: Token {
     /// See [`super::Simd::SIGNED_BIAS`].
     const SIGNED_BIAS: i32;
+    /// See [`super::Simd::LEAVES_OUT`].
+    const LEAVES_OUT: bool;
 
     /// See [`super::Simd::bias_signed`].
     fn bias_signed(self, bytes: __m256i) -> __m256i;
@@ -73,6 +75,11 @@ pub(super) trait Products: Token {
         }
         sums
     }
+    /// See [`super::Simd::left_out`].
+    #[inline(always)]
+    fn left_out(self, sums: __m256i, _quants: __m256i) -> __m256i {
+        sums
+    }
     /// The sums in `i32`, `start` among them.
     #[inline(always)]
     fn last_sums<Q: Quants>(self, sums: __m256i, _start: i32) -> __m256i {
@@ -82,6 +89,7 @@ pub(super) trait Products: Token {
 
 impl Products for AvxVnni {
     const SIGNED_BIAS: i32 = 128;
+    const LEAVES_OUT: bool = false;
 
     #[inline(always)]
     fn bias_signed(self, bytes: __m256i) -> __m256i {
@@ -117,6 +125,22 @@ impl Avx2 {
         }
     }
 
+    /// [`Avx2::pairs`] in a tile. The activation `a` of a negative quant is `!a` here, which is `-a - 1`:
+    /// an exclusive or goes to more ports than a change of sign. So the product is short of the quant's
+    /// magnitude. On Zen 4 Q8_0 with 256 tokens is multiplied at 70 GOP/s instead of 60.
+    #[inline(always)]
+    fn tile_pairs<Q: Quants>(self, quants: __m256i, activations: __m256i) -> __m256i {
+        if !Q::SIGNED {
+            return self.pairs::<Q>(quants, activations);
+        }
+        intrinsics! {
+            let negative = _mm256_cmpgt_epi8(_mm256_setzero_si256(), quants);
+            // Pair sums >= 2 * 128 * -128 = -32768: no saturation.
+            let flipped = _mm256_xor_si256(activations, negative);
+            _mm256_maddubs_epi16(_mm256_abs_epi8(quants), flipped)
+        }
+    }
+
     /// The two pairs of each dword, summed.
     #[inline(always)]
     fn widen(self, pairs: __m256i) -> __m256i {
@@ -136,6 +160,7 @@ impl Avx2 {
 
 impl Products for Avx2 {
     const SIGNED_BIAS: i32 = 0;
+    const LEAVES_OUT: bool = true;
 
     #[inline(always)]
     fn bias_signed(self, bytes: __m256i) -> __m256i {
@@ -187,16 +212,24 @@ impl Products for Avx2 {
         quants: [__m256i; N],
         activations: [__m256i; N],
     ) -> __m256i {
-        let mut pairs = self.pairs::<Q>(quants[0], activations[0]);
+        let mut pairs = self.tile_pairs::<Q>(quants[0], activations[0]);
         intrinsics! {
             for i in 1..N {
-                pairs = _mm256_add_epi16(pairs, self.pairs::<Q>(quants[i], activations[i]));
+                pairs = _mm256_add_epi16(pairs, self.tile_pairs::<Q>(quants[i], activations[i]));
             }
             pin(if Self::sums_fit_i16::<Q>() {
                 _mm256_add_epi16(sums, pairs)
             } else {
                 _mm256_add_epi32(sums, self.widen(pairs))
             })
+        }
+    }
+    #[inline(always)]
+    fn left_out(self, sums: __m256i, quants: __m256i) -> __m256i {
+        intrinsics! {
+            let negative = _mm256_min_epi8(quants, _mm256_setzero_si256());
+            let pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), negative);
+            _mm256_sub_epi32(sums, self.widen(pairs))
         }
     }
     #[inline(always)]
