@@ -287,10 +287,13 @@ fn unpack_unit<S: Simd, F: QuantFormat>(
     // Loops, not closures and `map`: those may stay calls, which pass vectors through memory.
     let mut rows = [simd.bits(simd.splat(0.0)); LANES];
     for half in 0..2 {
-        for half_vector in 0..2 {
-            for row in 0..LANES {
-                rows[row] = stored_quants::<S, F>(simd, units[row], half)[half_vector];
-            }
+        let mut vectors = [rows; 2];
+        for row in 0..LANES {
+            let [first, second] = stored_quants::<S, F>(simd, units[row], half);
+            vectors[0][row] = first;
+            vectors[1][row] = second;
+        }
+        for (half_vector, rows) in vectors.into_iter().enumerate() {
             let columns = simd.transpose(rows);
             for (column, quants) in columns.into_iter().enumerate() {
                 let sixteen = F::ORDER.sixteens()[4 * half_vector + column / 4];
