@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use gristmill::gguf::{Gguf, TensorInfo};
-use gristmill::{Level, Model, Session, SessionOptions};
+use gristmill::{CacheType, Level, Model, Session, SessionOptions};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -32,8 +32,9 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 ///
 /// Generation is bound by reading the weights: GB/s is the bytes of weights that one token needs (all
 /// tensors but a separate table of token embeddings) times tokens per second, and the last column how
-/// much that is of what the same number of threads reach when they only add up 512 MiB. A model that
-/// fits into the processor's caches can pass 100 %.
+/// much that is of what the same number of threads reach when they only add up those bytes, in the
+/// fastest of several ways. That is measured before and after each repetition, since on a shared machine
+/// it changes within minutes; the column is the median of the repetitions.
 #[derive(Parser)]
 #[command(name = "bench", version, verbatim_doc_comment)]
 struct Options {
@@ -79,6 +80,10 @@ struct Options {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     level: Vec<Level>,
 
+    /// How the KV cache stores values: f32, f16 or q8_0
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    cache_type: CacheType,
+
     /// Measurements of each test
     #[arg(short, long, value_name = "COUNT", default_value_t = 5,
         value_parser = clap::value_parser!(u32).range(1..))]
@@ -107,20 +112,16 @@ fn run(options: &Options) -> Result<()> {
     let tests = tests(options);
     let mut rows = Vec::new();
     for &threads in &settings(&options.threads) {
-        let mut bandwidth = None;
         for &level in &settings(&options.level) {
             let model = open(&path, threads, level)?;
             for test in &tests {
-                let samples = measure(&model, *test, options.repetitions)?;
-                let mut row = Row::new(&path, &model, *test, samples);
-                if test.kind == Kind::Generation {
-                    let bandwidth = match bandwidth {
-                        Some(bandwidth) => bandwidth,
-                        None => *bandwidth.insert(read_bandwidth(model.threads())?),
-                    };
-                    row.generation = Some(Reading::new(&model, row.avg_ts, bandwidth));
-                }
-                rows.push(row);
+                let run = Run {
+                    model: &model,
+                    test: *test,
+                    cache_type: options.cache_type,
+                    repetitions: options.repetitions,
+                };
+                rows.push(Row::new(&path, &run, run.measure()?));
             }
         }
     }
@@ -213,44 +214,76 @@ fn tests(options: &Options) -> Vec<Test> {
     tests
 }
 
-/// Runs a test; gives the tokens per second of each repetition.
-fn measure(model: &Model, test: Test, repetitions: u32) -> Result<Vec<f64>> {
-    let length = test.depth.saturating_add(test.tokens);
-    let session = SessionOptions::new().context_length(length);
-    let mut session = model.session_with(&session)?;
-    let ids = pseudo_random_ids(model, length);
-    let (before, ids) = ids.split_at(test.depth);
-
-    let bar = progress_bar(model, test, repetitions);
-    bar.tick();
-    session.feed(before)?;
-    let warm_up = match test.kind {
-        Kind::Prompt => ids,
-        Kind::Generation => &ids[..ids.len().min(WARM_UP_TOKENS)],
-    };
-    test.evaluate(&mut session, warm_up)?;
-    let mut samples = Vec::new();
-    for _ in 0..repetitions {
-        session.truncate(test.depth)?;
-        let start = Instant::now();
-        test.evaluate(&mut session, ids)?;
-        samples.push(test.tokens as f64 / start.elapsed().as_secs_f64());
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok(samples)
+/// A test of a model.
+struct Run<'a> {
+    model: &'a Model,
+    test: Test,
+    cache_type: CacheType,
+    repetitions: u32,
 }
 
-fn progress_bar(model: &Model, test: Test, repetitions: u32) -> ProgressBar {
+/// A repetition of a test.
+struct Sample {
+    tokens_per_second: f64,
+    /// Bytes of weights per second that the same threads read before and after it, if they were asked.
+    read_bandwidth: Option<f64>,
+}
+
+impl Run<'_> {
+    fn measure(&self) -> Result<Vec<Sample>> {
+        let Run { model, test, .. } = *self;
+        let length = test.depth.saturating_add(test.tokens);
+        let session = SessionOptions::new()
+            .context_length(length)
+            .cache_type(self.cache_type);
+        let mut session = model.session_with(&session)?;
+        let ids = pseudo_random_ids(model, length);
+        let (before, ids) = ids.split_at(test.depth);
+
+        let bar = progress_bar(self);
+        bar.tick();
+        session.feed(before)?;
+        let warm_up = match test.kind {
+            Kind::Prompt => ids,
+            Kind::Generation => &ids[..ids.len().min(WARM_UP_TOKENS)],
+        };
+        test.evaluate(&mut session, warm_up)?;
+        let reader = (test.kind == Kind::Generation).then(|| Reader::new(model));
+        let read = || reader.as_ref().map(Reader::bytes_per_second);
+        let mut bandwidth = read();
+        let mut samples = Vec::new();
+        for _ in 0..self.repetitions {
+            if reader.is_some() {
+                // Brings back into the caches what generation has there.
+                session.truncate(test.depth)?;
+                session.feed(&ids[..1])?;
+            }
+            session.truncate(test.depth)?;
+            let start = Instant::now();
+            test.evaluate(&mut session, ids)?;
+            let tokens_per_second = test.tokens as f64 / start.elapsed().as_secs_f64();
+            let before = std::mem::replace(&mut bandwidth, read());
+            samples.push(Sample {
+                tokens_per_second,
+                read_bandwidth: before.zip(bandwidth).map(|(a, b)| f64::midpoint(a, b)),
+            });
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(samples)
+    }
+}
+
+fn progress_bar(run: &Run<'_>) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg}  {bar:24}  {pos}/{len}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(repetitions.into())
+    ProgressBar::new(run.repetitions.into())
         .with_style(style)
         .with_message(format!(
             "{}, level {}, threads {}",
-            test.name(),
-            model.level(),
-            model.threads()
+            run.test.name(),
+            run.model.level(),
+            run.model.threads()
         ))
 }
 
@@ -273,55 +306,84 @@ fn pseudo_random_ids(model: &Model, count: usize) -> Vec<u32> {
     ids
 }
 
-/// Bytes that the threads add up to find how fast memory can be read: more than caches hold.
-const BANDWIDTH_BYTES: usize = 512 << 20;
-
-/// Bytes per second that `threads` threads read, at best.
-fn read_bandwidth(threads: usize) -> Result<f64> {
-    const ROUNDS: usize = 7;
-    let words = BANDWIDTH_BYTES / size_of::<u64>();
-    let mut buffer: Vec<u64> = Vec::new();
-    buffer.try_reserve_exact(words)?;
-    // Not zeros: those may all be one page of the system.
-    buffer.resize(words, 1);
-    let parts: Vec<&[u64]> = buffer.chunks(words.div_ceil(threads)).collect();
-    let barrier = Barrier::new(parts.len());
-    let sum_rounds = |part: &[u64]| -> [Duration; ROUNDS] {
-        std::array::from_fn(|_| {
-            barrier.wait();
-            let start = Instant::now();
-            black_box(sum(black_box(part)));
-            start.elapsed()
-        })
-    };
-    let mut slowest = [Duration::ZERO; ROUNDS];
-    thread::scope(|scope| {
-        let threads: Vec<_> = parts
-            .iter()
-            .map(|part| scope.spawn(|| sum_rounds(part)))
-            .collect();
-        for times in threads.into_iter().filter_map(|thread| thread.join().ok()) {
-            for (slowest, time) in slowest.iter_mut().zip(times) {
-                *slowest = time.max(*slowest);
-            }
-        }
-    });
-    let best = slowest.into_iter().min().unwrap_or_default();
-    Ok(BANDWIDTH_BYTES as f64 / best.as_secs_f64())
+/// Reads the weights that a token needs, to find how fast that can be: where they lie in memory, since
+/// the size of its pages alone can make a third.
+struct Reader<'a> {
+    /// What each thread reads.
+    shares: Vec<Vec<&'a [u8]>>,
+    /// How often it does in one measurement.
+    passes: usize,
 }
 
-/// The sum of nearly all `words`, read from several places at a time: 4 streams are a third faster than
-/// one, and 8 are slower again (Xeon of the Sapphire Rapids class, one and two threads).
-fn sum(words: &[u64]) -> u64 {
-    const STREAMS: usize = 4;
-    let (lines, _) = words.as_chunks::<8>();
+/// Bytes that a measurement reads at least.
+const LEAST_READ: usize = 256 << 20;
+
+/// Measurements of each way to read, of which the fastest counts.
+const ROUNDS: usize = 2;
+
+impl<'a> Reader<'a> {
+    fn new(model: &'a Model) -> Reader<'a> {
+        let gguf = model.gguf();
+        let weights = needed(gguf).map(|tensor| gguf.tensor_bytes(tensor));
+        let total: usize = weights.clone().map(<[u8]>::len).sum();
+        let share = total.div_ceil(model.threads()).max(1);
+        let mut shares = vec![Vec::new(); model.threads()];
+        let mut taken = 0;
+        for mut bytes in weights {
+            while !bytes.is_empty() {
+                let room = share - taken % share;
+                let (now, rest) = bytes.split_at(bytes.len().min(room));
+                shares[taken / share].push(now);
+                taken += now.len();
+                bytes = rest;
+            }
+        }
+        Reader {
+            shares,
+            passes: LEAST_READ.div_ceil(total.max(1)).min(LEAST_READ),
+        }
+    }
+
+    /// Bytes per second in the fastest way: of a Zen 4's two threads it is 4 streams, of one thread now 4
+    /// and now 1. Wider vectors than the portable ones, and prefetching, gain nothing from memory there.
+    fn bytes_per_second(&self) -> f64 {
+        let ways = [sum::<1>, sum::<2>, sum::<4>];
+        let rounds = ways.into_iter().cycle().take(ROUNDS * ways.len());
+        let best = rounds.map(|sum| self.time(sum)).min().unwrap_or_default();
+        let bytes = self.shares.iter().flatten().map(|bytes| bytes.len());
+        (self.passes * bytes.sum::<usize>()) as f64 / best.as_secs_f64()
+    }
+
+    /// The time of the slowest thread.
+    fn time(&self, sum: fn(&[u8]) -> u64) -> Duration {
+        let barrier = Barrier::new(self.shares.len());
+        let read = |share: &[&[u8]]| {
+            barrier.wait();
+            let start = Instant::now();
+            for bytes in (0..self.passes).flat_map(|_| share) {
+                black_box(sum(black_box(bytes)));
+            }
+            start.elapsed()
+        };
+        thread::scope(|scope| {
+            let shares = self.shares.iter();
+            let threads: Vec<_> = shares.map(|share| scope.spawn(|| read(share))).collect();
+            let times = threads.into_iter().filter_map(|thread| thread.join().ok());
+            times.max().unwrap_or_default()
+        })
+    }
+}
+
+/// The sum of nearly all `bytes` as words, read from several places at a time.
+fn sum<const STREAMS: usize>(bytes: &[u8]) -> u64 {
+    let (lines, _) = bytes.as_chunks::<64>();
     let length = lines.len() / STREAMS;
     let streams: [_; STREAMS] = std::array::from_fn(|index| &lines[index * length..][..length]);
     let mut sums = [0_u64; 8];
     for at in 0..length {
         for stream in streams {
-            for (sum, word) in sums.iter_mut().zip(stream[at]) {
-                *sum = sum.wrapping_add(word);
+            for (sum, word) in sums.iter_mut().zip(stream[at].as_chunks().0) {
+                *sum = sum.wrapping_add(u64::from_le_bytes(*word));
             }
         }
     }
@@ -338,6 +400,9 @@ struct Row {
     model_size: u64,
     model_n_params: u64,
     n_threads: usize,
+    /// How the KV cache stores keys, and values.
+    type_k: &'static str,
+    type_v: &'static str,
     level: &'static str,
     test: String,
     n_prompt: usize,
@@ -353,7 +418,10 @@ struct Row {
 }
 
 impl Row {
-    fn new(path: &Path, model: &Model, test: Test, samples: Vec<f64>) -> Row {
+    fn new(path: &Path, run: &Run<'_>, samples: Vec<Sample>) -> Row {
+        let Run { model, test, .. } = *run;
+        let generation = Reading::new(model, &samples);
+        let samples: Vec<f64> = samples.iter().map(|it| it.tokens_per_second).collect();
         let tensors = model.gguf().tensors();
         let of_kind = |kind| if test.kind == kind { test.tokens } else { 0 };
         let mean = mean(&samples);
@@ -366,6 +434,8 @@ impl Row {
                 .map(|tensor| tensor.shape().iter().product::<u64>())
                 .sum(),
             n_threads: model.threads(),
+            type_k: run.cache_type.name(),
+            type_v: run.cache_type.name(),
             level: model.level().name(),
             test: test.name(),
             n_prompt: of_kind(Kind::Prompt),
@@ -375,7 +445,7 @@ impl Row {
             median_ts: median(&samples),
             stddev_ts: standard_deviation(&samples, mean),
             samples_ts: samples,
-            generation: None,
+            generation,
         }
     }
 
@@ -398,7 +468,7 @@ impl Row {
     }
 }
 
-/// What generation reads.
+/// What generation reads; medians of the repetitions.
 #[derive(Serialize)]
 struct Reading {
     /// Bytes of weights that one token needs.
@@ -410,24 +480,31 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(model: &Model, tokens_per_second: f64, read_bandwidth: f64) -> Reading {
-        let bytes_per_token = bytes_per_token(model.gguf());
-        let bytes_per_second = bytes_per_token as f64 * tokens_per_second;
-        Reading {
+    /// `None` where the bandwidth was not measured.
+    fn new(model: &Model, samples: &[Sample]) -> Option<Reading> {
+        let bytes_per_token = needed(model.gguf()).map(byte_len).sum();
+        let read = |sample: &Sample| bytes_per_token as f64 * sample.tokens_per_second;
+        let median_of = |value: &dyn Fn(&Sample) -> Option<f64>| {
+            let values: Option<Vec<f64>> = samples.iter().map(value).collect();
+            values.map(|values| median(&values))
+        };
+        Some(Reading {
             bytes_per_token,
-            bytes_per_second,
-            read_bandwidth,
-            fraction_of_read_bandwidth: bytes_per_second / read_bandwidth,
-        }
+            bytes_per_second: median_of(&|sample| Some(read(sample)))?,
+            read_bandwidth: median_of(&|sample| sample.read_bandwidth)?,
+            fraction_of_read_bandwidth: median_of(&|sample| {
+                Some(read(sample) / sample.read_bandwidth?)
+            })?,
+        })
     }
 }
 
-/// Bytes of the weights that a token needs: all but a separate table of token embeddings, of which it
-/// needs one row. Where the file has no output matrix, the table is that as well.
-fn bytes_per_token(gguf: &Gguf) -> u64 {
+/// The weights that a token needs: all but a separate table of token embeddings, of which it needs one
+/// row. Where the file has no output matrix, the table is that as well.
+fn needed(gguf: &Gguf) -> impl Iterator<Item = &TensorInfo> + Clone {
     let has_output = gguf.tensor("output.weight").is_some();
-    let is_needed = |tensor: &&TensorInfo| !has_output || tensor.name() != "token_embd.weight";
-    gguf.tensors().iter().filter(is_needed).map(byte_len).sum()
+    let tensors = gguf.tensors().iter();
+    tensors.filter(move |tensor| !has_output || tensor.name() != "token_embd.weight")
 }
 
 fn byte_len(tensor: &TensorInfo) -> u64 {
@@ -492,7 +569,7 @@ fn table(rows: &[Row]) -> String {
     bandwidths.dedup_by_key(|&mut (threads, _)| threads);
     for (threads, bandwidth) in bandwidths {
         text += &format!(
-            "{:.1} GB/s at best where {threads} thread(s) only read\n",
+            "{:.1} GB/s where {threads} thread(s) only read them\n",
             bandwidth / 1e9
         );
     }

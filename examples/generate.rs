@@ -7,9 +7,12 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 use clap::Parser;
-use gristmill::{FinishReason, GenerateOptions, Generation, Level, Model, SamplingOptions};
+use gristmill::{
+    CacheType, FinishReason, GenerateOptions, Generation, Level, Model, SamplingOptions,
+};
 use gristmill::{SessionOptions, Timings};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -56,6 +59,10 @@ struct Options {
     /// for, but at most 4096]
     #[arg(short, long, value_name = "COUNT")]
     context: Option<usize>,
+
+    /// How the KV cache stores values: f32, f16 or q8_0
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    cache_type: CacheType,
 
     /// Threads [default: the physical performance cores that this process may use]
     #[arg(short, long, value_name = "COUNT")]
@@ -114,8 +121,10 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         }
         None => options.prompt.clone(),
     };
+    let start = Instant::now();
     let model = open(options)?;
-    let mut settings = SessionOptions::new();
+    let opened = start.elapsed();
+    let mut settings = SessionOptions::new().cache_type(options.cache_type);
     if let Some(positions) = options.context {
         settings = settings.context_length(positions);
     }
@@ -123,6 +132,7 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let mut generation = session.generate(&prompt, &generate_options(options))?;
     let echo = if options.no_echo { "" } else { &prompt };
     let printed = print(&mut generation, echo);
+    eprintln!("\nopened:    in {:.3} s", opened.as_secs_f64());
     report(
         generation.timings(),
         generation.finish_reason(),
@@ -218,7 +228,7 @@ fn print(generation: &mut Generation<'_>, echo: &str) -> Result<(), Failure> {
 
 fn report(timings: Timings, reason: Option<FinishReason>, model: &Model, options: &Options) {
     eprintln!(
-        "\nprompt:    {} tokens in {:.2} s, {:.1} tokens/s",
+        "prompt:    {} tokens in {:.3} s, {:.1} tokens/s",
         timings.prompt_tokens,
         timings.prompt_duration.as_secs_f64(),
         timings.prompt_tokens_per_second(),

@@ -33,7 +33,7 @@ fn elements(spec: &Spec, wanted: impl Fn(&str) -> bool) -> u64 {
 
 #[test]
 fn every_combination_is_a_test() {
-    let arguments = "-p 4,0,8 -n 3 -d 0,5 -t 1,2 --level scalar -r 2 --json";
+    let arguments = "-p 4,0,8 -n 3 -d 0,5 -t 1,2 --level scalar --cache-type q8_0 -r 2 --json";
     let arguments: Vec<_> = arguments.split(' ').collect();
     let Some(output) = bench(&Spec::golden("llama"), &arguments) else {
         return;
@@ -56,6 +56,7 @@ fn every_combination_is_a_test() {
     );
     for row in rows {
         assert_eq!(row["level"], "scalar");
+        assert_eq!([&row["type_k"], &row["type_v"]], ["q8_0"; 2]);
         let samples: Vec<f64> = serde_json::from_value(row["samples_ts"].clone()).unwrap();
         let [a, b] = samples[..] else {
             panic!("two samples: {samples:?}")

@@ -9,6 +9,9 @@
 //! `Q8_0` has signed bytes in this order; behind them lie the scales of 32 dimensions each,
 //! `[padded head_dim / 32][positions]`.
 
+use std::fmt;
+use std::str::FromStr;
+
 use bytemuck::Zeroable;
 
 use super::to_f16;
@@ -34,6 +37,60 @@ pub enum CacheType {
     /// 8-bit integers with a scale per 32 dimensions: 56 % of the memory of 16-bit floats.
     Q8_0,
 }
+
+impl CacheType {
+    /// Every type, the most exact first.
+    pub const ALL: &[CacheType] = &[CacheType::F32, CacheType::F16, CacheType::Q8_0];
+
+    /// The name that [`CacheType::from_str`] takes: `f32`, `f16`, `q8_0`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            CacheType::F32 => "f32",
+            CacheType::F16 => "f16",
+            CacheType::Q8_0 => "q8_0",
+        }
+    }
+}
+
+impl fmt::Display for CacheType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for CacheType {
+    type Err = UnknownCacheType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|cache_type| cache_type.name() == name)
+            .ok_or_else(|| UnknownCacheType {
+                name: name.to_owned(),
+            })
+    }
+}
+
+/// There is no [`CacheType`] of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCacheType {
+    /// The name asked for.
+    pub name: String,
+}
+
+impl fmt::Display for UnknownCacheType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known: Vec<&str> = CacheType::ALL.iter().map(|known| known.name()).collect();
+        write!(
+            f,
+            "no cache type {:?}; there are: {}",
+            self.name,
+            known.join(", ")
+        )
+    }
+}
+
+impl std::error::Error for UnknownCacheType {}
 
 /// Signed bytes, without their scale.
 pub(super) struct Bytes;

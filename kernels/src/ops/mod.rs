@@ -10,7 +10,7 @@ mod rope;
 
 pub use attention::{Attention, AttentionScratch, attend};
 pub use elementwise::{add_to, silu_mul, softmax, to_f16};
-pub use kv::{CacheType, HeadLayout, Side};
+pub use kv::{CacheType, HeadLayout, Side, UnknownCacheType};
 pub use norm::rms_norm;
 pub use rope::{Pairing, rotate};
 

@@ -239,3 +239,15 @@ fn a_cache_beyond_the_address_space_has_no_layout() {
         assert_eq!(HeadLayout::new(cache_type, usize::MAX / 64, 128), None);
     }
 }
+
+#[test]
+fn a_cache_type_is_found_by_its_name_and_an_unknown_one_lists_them() {
+    let named = ["f32", "f16", "q8_0"].map(|name| name.parse().expect(name));
+    assert_eq!(named, [CacheType::F32, CacheType::F16, CacheType::Q8_0]);
+    assert_eq!(CacheType::ALL, named);
+    let error = "q4_0".parse::<CacheType>().expect_err("no such type");
+    assert_eq!(
+        error.to_string(),
+        "no cache type \"q4_0\"; there are: f32, f16, q8_0"
+    );
+}
