@@ -1,5 +1,5 @@
-//! The types of the KV cache in long contexts, over which attention is cut into parts of 1024 positions:
-//! the demo model's logits depend on nothing but the tokens.
+//! The types of the KV cache, on the demo model: what they lose, and that long contexts, over which
+//! attention is cut into parts of 1024 positions, depend on nothing but the tokens.
 
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,20 @@ fn stories() -> Vec<u32> {
     serde_json::from_value(golden["perplexity"]["ids"].clone()).expect("ids")
 }
 
+/// -ln of the probability of each token but the first.
+fn losses(session: &mut Session, ids: &[u32]) -> Vec<f64> {
+    let mut losses = Vec::new();
+    session
+        .feed_each(ids, |place, logits| {
+            if let Some(&next) = ids.get(place + 1) {
+                let exp = |logit: f32| f64::from(logit - logits[next as usize]).exp();
+                losses.push(logits.iter().map(|&logit| exp(logit)).sum::<f64>().ln());
+            }
+        })
+        .expect("room");
+    losses
+}
+
 /// The logits of `STEPS` tokens, one after the other, behind the prompt.
 fn steps(session: &mut Session, ids: &[u32]) -> Vec<Vec<f32>> {
     session.feed(&ids[..PROMPT]).expect("room");
@@ -54,6 +68,30 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 /// So many tokens that the context is full: stories, again and again.
 fn long_text() -> Vec<u32> {
     stories().into_iter().cycle().take(PROMPT + STEPS).collect()
+}
+
+#[test]
+fn fewer_bits_lose_next_to_nothing() {
+    let ids = stories();
+    let exact = losses(&mut session(CacheType::F32, 2), &ids);
+    // Nats of a token at most, and of the mean.
+    for (cache_type, one, mean) in [(CacheType::F16, 0.25, 5e-3), (CacheType::Q8_0, 0.25, 5e-3)] {
+        let found = losses(&mut session(cache_type, 2), &ids);
+        let differences: Vec<f64> = found.iter().zip(&exact).map(|(a, b)| a - b).collect();
+        let most = differences
+            .iter()
+            .fold(0.0, |most: f64, d| most.max(d.abs()));
+        let found = differences.iter().sum::<f64>() / differences.len() as f64;
+        println!("{cache_type:?}: {most} at most, {found} in the mean");
+        assert!(
+            most > 0.0 && most <= one,
+            "{cache_type:?}: a token is off by {most}"
+        );
+        assert!(
+            found.abs() <= mean,
+            "{cache_type:?}: the mean is off by {found}"
+        );
+    }
 }
 
 #[test]

@@ -34,7 +34,9 @@ pub enum CacheType {
     /// 16-bit floats.
     #[default]
     F16,
-    /// 8-bit integers with a scale per 32 dimensions: 56 % of the memory of 16-bit floats.
+    /// 8-bit integers with a scale per 32 dimensions: 56 % of the memory of 16-bit floats. Perplexity
+    /// was measured to change by -0.2 % (SmolLM2-135M) and +0.4 % (Qwen2.5-Coder-0.5B), both within 1.6
+    /// standard errors.
     Q8_0,
 }
 
