@@ -98,13 +98,7 @@ struct Options {
 const WARM_UP_TOKENS: usize = 16;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<()> {
@@ -113,7 +107,7 @@ fn run(options: &Options) -> Result<()> {
     let mut rows = Vec::new();
     for &threads in &settings(&options.threads) {
         for &level in &settings(&options.level) {
-            let model = open(&path, threads, level)?;
+            let model = common::open(&path, threads, level)?;
             for test in &tests {
                 let run = Run {
                     model: &model,
@@ -143,17 +137,6 @@ fn settings<T: Copy>(values: &[T]) -> Vec<Option<T>> {
         [] => vec![None],
         values => values.iter().copied().map(Some).collect(),
     }
-}
-
-fn open(path: &Path, threads: Option<usize>, level: Option<Level>) -> Result<Model> {
-    let mut builder = Model::builder();
-    if let Some(threads) = threads {
-        builder = builder.threads(threads);
-    }
-    if let Some(level) = level {
-        builder = builder.level(level);
-    }
-    Ok(builder.open(path)?)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

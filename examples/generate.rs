@@ -104,14 +104,7 @@ struct Sampling {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
@@ -122,7 +115,8 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         None => options.prompt.clone(),
     };
     let start = Instant::now();
-    let model = open(options)?;
+    let path = common::model_path(options.model.as_deref())?;
+    let model = common::open(&path, options.threads, options.level)?;
     let opened = start.elapsed();
     let mut settings = SessionOptions::new().cache_type(options.cache_type);
     if let Some(positions) = options.context {
@@ -146,17 +140,6 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         Err(Failure::Model(error)) => Err(error.into()),
         Ok(()) => Ok(()),
     }
-}
-
-fn open(options: &Options) -> Result<Model, Box<dyn std::error::Error>> {
-    let mut builder = Model::builder();
-    if let Some(threads) = options.threads {
-        builder = builder.threads(threads);
-    }
-    if let Some(level) = options.level {
-        builder = builder.level(level);
-    }
-    Ok(builder.open(common::model_path(options.model.as_deref())?)?)
 }
 
 fn generate_options(options: &Options) -> GenerateOptions {

@@ -64,18 +64,13 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    common::exit(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<()> {
     let text = read(&options.file)?;
-    let model = open(options)?;
+    let path = common::model_path(options.model.as_deref())?;
+    let model = common::open(&path, options.threads, options.level)?;
     let context = options.context as usize;
     if context > model.context_length() {
         eprintln!(
@@ -114,17 +109,6 @@ fn run(options: &Options) -> Result<()> {
 
 fn read(path: &Path) -> Result<String> {
     Ok(fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?)
-}
-
-fn open(options: &Options) -> Result<Model> {
-    let mut builder = Model::builder();
-    if let Some(threads) = options.threads {
-        builder = builder.threads(threads);
-    }
-    if let Some(level) = options.level {
-        builder = builder.level(level);
-    }
-    Ok(builder.open(common::model_path(options.model.as_deref())?)?)
 }
 
 /// Scores the chunks one after the other, in all runs.

@@ -1,6 +1,39 @@
 //! What the example programs share.
 
+#![allow(dead_code, reason = "each program takes what it needs")]
+
+use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use gristmill::{Level, Model};
+
+/// Ends a program: what went wrong goes to standard error.
+pub(crate) fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Opens a model with the threads and the level that were asked for.
+pub(crate) fn open(
+    path: &Path,
+    threads: Option<usize>,
+    level: Option<Level>,
+) -> gristmill::Result<Model> {
+    let mut builder = Model::builder();
+    if let Some(threads) = threads {
+        builder = builder.threads(threads);
+    }
+    if let Some(level) = level {
+        builder = builder.level(level);
+    }
+    builder.open(path)
+}
 
 /// The model that was named, else the demo model of this repository.
 pub(crate) fn model_path(named: Option<&Path>) -> Result<PathBuf, String> {
