@@ -32,17 +32,11 @@ use gristmill_kernels::ops::{
 use gristmill_kernels::{InputGroup, Level, Scratch, Store, groups, matmul};
 
 use super::config::Config;
+use super::tiles::{Attended, Tiles};
 use super::weights::{Layer, Linear, Weights};
 use crate::cache::{KvCache, LayerCache};
 use crate::cancel::CancelToken;
 use crate::pool::{Pool, Share, Shared, Worker};
-
-/// Rows of queries that attention takes at a time: enough that reading a key costs little.
-const ATTENTION_ROWS: usize = 56;
-
-/// Positions of a part of a context. Only a few tokens are cut so: otherwise there are items enough.
-/// It does not depend on the number of threads, nor does the result.
-const PART_POSITIONS: usize = 1024;
 
 /// The buffers of a pass, kept from pass to pass. Matrices are `[tokens, …]`.
 #[derive(Debug)]
@@ -75,8 +69,6 @@ struct ThreadSpace {
     attention: AttentionScratch,
     rows: Vec<f32>,
     visible: Vec<Range<usize>>,
-    /// Outputs of an item of attention, `[rows, head_dim]`.
-    attended: Vec<f32>,
 }
 
 impl Workspace {
@@ -94,140 +86,6 @@ impl Workspace {
             up: floats(),
             logits: floats(),
             threads: (0..pool.threads()).map(|_| Mutex::default()).collect(),
-        }
-    }
-}
-
-/// How attention over some tokens is cut into items: a key head, a tile of tokens, and, where one tile
-/// holds all tokens, a part of the positions.
-///
-/// Later tokens see more. So that contiguous shares cost the same, tiles come from both ends by
-/// turns: 0, n - 1, 1, n - 2, …
-#[derive(Clone, Copy, Debug)]
-struct Tiles {
-    tokens: usize,
-    tile_tokens: usize,
-    heads: usize,
-    parts: usize,
-}
-
-impl Tiles {
-    /// `positions` are all that the last token sees.
-    fn new(config: &Config, tokens: usize, positions: usize) -> Self {
-        let group = config.head_count / config.head_count_kv;
-        let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens.max(1));
-        Self {
-            tokens,
-            tile_tokens,
-            heads: config.head_count_kv,
-            parts: if tile_tokens == tokens {
-                positions.div_ceil(PART_POSITIONS)
-            } else {
-                1
-            },
-        }
-    }
-
-    fn tiles(&self) -> usize {
-        self.tokens.div_ceil(self.tile_tokens)
-    }
-
-    fn items(&self) -> usize {
-        self.tiles() * self.heads * self.parts
-    }
-
-    /// Positions of a part.
-    fn positions(&self, part: usize) -> Range<usize> {
-        if self.parts == 1 {
-            0..usize::MAX
-        } else {
-            part * PART_POSITIONS..(part + 1) * PART_POSITIONS
-        }
-    }
-
-    /// Key head, tokens and part of an item.
-    fn item(&self, item: usize) -> (usize, Range<usize>, usize) {
-        let (item, part) = (item / self.parts, item % self.parts);
-        let (turn, head) = (item / self.heads, item % self.heads);
-        let tile = if turn.is_multiple_of(2) {
-            turn / 2
-        } else {
-            self.tiles() - 1 - turn / 2
-        };
-        let start = tile * self.tile_tokens;
-        (head, start..self.tokens.min(start + self.tile_tokens), part)
-    }
-
-    /// The items of a key head and a token, one per part, and the token's place in them.
-    fn find(&self, head: usize, token: usize) -> (Range<usize>, usize) {
-        let (tile, place) = (token / self.tile_tokens, token % self.tile_tokens);
-        let from_end = self.tiles() - 1 - tile;
-        let turn = if tile <= from_end {
-            2 * tile
-        } else {
-            2 * from_end + 1
-        };
-        let first = (turn * self.heads + head) * self.parts;
-        (first..first + self.parts, place)
-    }
-}
-
-/// How an item of attention lies in its row: for each token the outputs of the query heads,
-/// `[group, head_dim]`, then the largest score of each and the sum of its exponentials.
-#[derive(Clone, Copy, Debug)]
-struct Attended {
-    /// Query heads that share a key head.
-    group: usize,
-    head_dim: usize,
-}
-
-impl Attended {
-    fn new(config: &Config) -> Self {
-        Self {
-            group: config.head_count / config.head_count_kv,
-            head_dim: config.head_dim,
-        }
-    }
-
-    /// Values of a token's outputs.
-    fn outputs(self) -> usize {
-        self.group * self.head_dim
-    }
-
-    /// Values of a token.
-    fn place(self) -> usize {
-        self.outputs() + 2 * self.group
-    }
-
-    /// Outputs and softmax of the token at `place` of an item.
-    fn split(self, item: &[f32], place: usize) -> (&[f32], &[[f32; 2]]) {
-        let values = &item[place * self.place()..][..self.place()];
-        let (outputs, softmax) = values.split_at(self.outputs());
-        (outputs, softmax.as_chunks().0)
-    }
-
-    /// Appends a token's outputs: those of its parts, each weighted with its share of the softmax.
-    fn merge<'a>(
-        self,
-        parts: impl Iterator<Item = (&'a [f32], &'a [[f32; 2]])> + Clone,
-        to: &mut Vec<f32>,
-    ) {
-        let start = to.len();
-        to.resize(start + self.outputs(), 0.0);
-        for (row, to) in to[start..].chunks_exact_mut(self.head_dim).enumerate() {
-            let softmax = parts.clone().map(|(_, softmax)| softmax[row]);
-            let largest = softmax
-                .clone()
-                .fold(f32::NEG_INFINITY, |max, [value, _]| max.max(value));
-            let weight = |[value, sum]: [f32; 2]| (value - largest).exp() * sum;
-            let total: f32 = softmax.clone().map(weight).sum();
-            for ((outputs, _), softmax) in parts.clone().zip(softmax) {
-                let weight = weight(softmax) / total;
-                let outputs = &outputs[row * self.head_dim..];
-                for (to, value) in to.iter_mut().zip(outputs) {
-                    *to += weight * value;
-                }
-            }
         }
     }
 }
@@ -256,7 +114,8 @@ impl Pass<'_> {
             ..
         } = *self.config;
         let tokens = self.tokens.len();
-        let [all, output] = [0..tokens, self.output.clone()].map(|tokens| Span::new(self, tokens));
+        let all = Span::new(self, 0, 0..tokens);
+        let output = Span::new(self, 1, self.output.clone());
         let most_groups = all.groups.len().max(output.groups.len());
         let zero = || 0.0;
         space.residual.reshape(tokens, embedding_length, zero);
@@ -270,8 +129,11 @@ impl Pass<'_> {
         space.key.reshape(tokens, self.config.key_length(), zero);
         space.value.reshape(tokens, self.config.key_length(), zero);
         let place = Attended::new(self.config).place();
-        for (attended, span) in space.attended.iter_mut().zip([&all, &output]) {
-            attended.reshape(span.tiles.items(), span.tiles.tile_tokens * place, zero);
+        for Span {
+            tiles, attended, ..
+        } in [&all, &output]
+        {
+            space.attended[*attended].reshape(tiles.items(), tiles.tile_tokens * place, zero);
         }
         space.gate.reshape(tokens, feed_forward_length, zero);
         space.up.reshape(tokens, feed_forward_length, zero);
@@ -298,13 +160,16 @@ struct Span {
     /// and the angles.
     groups: Vec<Range<usize>>,
     tiles: Tiles,
+    /// Which buffer of [`Workspace::attended`] has its items.
+    attended: usize,
 }
 
 impl Span {
-    fn new(pass: &Pass<'_>, tokens: Range<usize>) -> Self {
+    fn new(pass: &Pass<'_>, attended: usize, tokens: Range<usize>) -> Self {
         Self {
             groups: groups(pass.level, tokens.len()).collect(),
             tiles: Tiles::new(pass.config, tokens.len(), pass.position + tokens.end),
+            attended,
             tokens,
         }
     }
@@ -405,11 +270,8 @@ impl Running<'_> {
         if span.tokens.is_empty() {
             return;
         }
-        let attended = &space.attended[usize::from(!std::ptr::eq(span, all))];
-        worker.phase(|share| self.attend(share, thread, span, cache, attended));
-        let gathered = |share: &Share, tokens, rows: &mut _| {
-            self.gather(share, &span.tiles, attended, tokens, rows);
-        };
+        worker.phase(|share| self.attend(share, thread, span, cache));
+        let gathered = |share: &Share, tokens, rows: &mut _| self.gather(share, span, tokens, rows);
         let out = (&space.residual, span.tokens.start);
         self.products(worker, thread, span, gathered, |share, inputs, scratch| {
             let output = &layer.attention_output;
@@ -517,19 +379,13 @@ impl Running<'_> {
     }
 
     /// What attention left in its items, token by token.
-    fn gather(
-        &self,
-        share: &Share,
-        tiles: &Tiles,
-        attended: &Shared<f32>,
-        tokens: Range<usize>,
-        rows: &mut Vec<f32>,
-    ) {
+    fn gather(&self, share: &Share, span: &Span, tokens: Range<usize>, rows: &mut Vec<f32>) {
+        let attended = &self.space.attended[span.attended];
         let items = attended.read(share).chunks_exact(attended.cols());
         let shape = Attended::new(self.pass.config);
         for token in tokens {
-            for head in 0..tiles.heads {
-                let (parts, place) = tiles.find(head, token);
+            for head in 0..span.tiles.heads {
+                let (parts, place) = span.tiles.find(head, token);
                 let places = items.clone().skip(parts.start).take(parts.len());
                 shape.merge(places.map(|item| shape.split(item, place)), rows);
             }
@@ -599,14 +455,7 @@ impl Running<'_> {
     }
 
     /// A share of the attention items.
-    fn attend(
-        &self,
-        share: &Share,
-        thread: &mut ThreadSpace,
-        span: &Span,
-        layer: &LayerCache,
-        attended: &Shared<f32>,
-    ) {
+    fn attend(&self, share: &Share, thread: &mut ThreadSpace, span: &Span, layer: &LayerCache) {
         let Pass {
             level,
             config,
@@ -616,6 +465,7 @@ impl Running<'_> {
         } = *self.pass;
         let query = self.space.query.read(share);
         let angles = self.space.angles.read(share);
+        let attended = &self.space.attended[span.attended];
         let cols = attended.cols();
         let (range, attended) = attended.rows_mut(share);
         let shape = Attended::new(config);
@@ -644,71 +494,11 @@ impl Running<'_> {
                 keys: layer.keys.row(share, head),
                 values: layer.values.row(share, head),
             };
-            let outputs = &mut thread.attended;
-            outputs.resize(thread.rows.len(), 0.0);
+            let (outputs, softmax) = shape.split_mut(out);
+            let outputs = &mut outputs[..thread.rows.len()];
             attend(level, attention, &mut thread.attention, outputs);
-            let softmax = thread.attention.softmax().chunks_exact(shape.group);
-            let places = out.chunks_exact_mut(shape.place());
-            for ((place, outputs), softmax) in places
-                .zip(outputs.chunks_exact(shape.outputs()))
-                .zip(softmax)
-            {
-                let (to, softmax_to) = place.split_at_mut(shape.outputs());
-                to.copy_from_slice(outputs);
-                for (to, &(largest, sum)) in softmax_to.as_chunks_mut().0.iter_mut().zip(softmax) {
-                    *to = [largest, sum];
-                }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tiles_cover_every_token_of_every_head_once() {
-        for (tokens, tile_tokens, heads, parts) in
-            [(1, 1, 3, 2), (7, 2, 1, 1), (8, 2, 2, 1), (100, 8, 5, 1)]
-        {
-            let tiles = Tiles {
-                tokens,
-                tile_tokens,
-                heads,
-                parts,
-            };
-            let mut seen = 0;
-            for item in 0..tiles.items() {
-                let (head, range, part) = tiles.item(item);
-                for (place, token) in range.enumerate() {
-                    let (items, found) = tiles.find(head, token);
-                    assert_eq!((items.start + part, found), (item, place), "{tiles:?}");
-                    assert_eq!(items.len(), parts, "{tiles:?}");
-                    seen += 1;
-                }
-            }
-            assert_eq!(seen, tokens * heads * parts, "{tiles:?}");
-        }
-    }
-
-    #[test]
-    fn parts_of_a_softmax_make_the_whole() {
-        let shape = Attended {
-            group: 1,
-            head_dim: 2,
-        };
-        // Scores 0 and ln 3 see 1 and 2, score 1 sees 4; the last part sees nothing.
-        let (three, e) = (3.0_f32.ln(), std::f32::consts::E);
-        let first = [(1.0 + 3.0 * 2.0) / 4.0, 0.0, three, (-three).exp() + 1.0];
-        let (second, third) = ([4.0, 8.0, 1.0, 1.0], [0.0, 0.0, f32::NEG_INFINITY, 0.0]);
-        let mut merged = vec![9.0];
-        let parts = [&first, &second, &third].map(|item| shape.split(item, 0));
-        shape.merge(parts.into_iter(), &mut merged);
-        let total = 1.0 + 3.0 + e;
-        let expected = [9.0, (1.0 + 6.0 + 4.0 * e) / total, 8.0 * e / total];
-        for (found, expected) in merged.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-6, "{merged:?}");
+            let found = thread.attention.softmax();
+            softmax[..found.len()].copy_from_slice(found);
         }
     }
 }

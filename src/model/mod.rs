@@ -5,6 +5,7 @@ mod config;
 mod forward;
 mod keys;
 mod rope;
+mod tiles;
 mod weights;
 
 use std::path::Path;

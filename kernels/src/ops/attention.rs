@@ -98,7 +98,7 @@ pub struct AttentionScratch {
     /// `[rows, padded head_dim]`
     out: Vec<f32>,
     /// Maximum and sum of each row so far.
-    softmax: Vec<(f32, f32)>,
+    softmax: Vec<[f32; 2]>,
 }
 
 impl AttentionScratch {
@@ -117,7 +117,7 @@ impl AttentionScratch {
     /// Of each row of the last call: the largest score, and the sum of the exponentials of the scores
     /// minus it. With them the outputs for several ranges of positions can be merged.
     #[must_use]
-    pub fn softmax(&self) -> &[(f32, f32)] {
+    pub fn softmax(&self) -> &[[f32; 2]] {
         &self.softmax
     }
 }
@@ -152,7 +152,7 @@ impl<C: Sixteen> Kernel for AttendIn<'_, '_, C> {
             scratch.exponentials(simd, visible, &block, padded);
             scratch.add_values::<S, C>(simd, &attention, &block);
         }
-        for ((out, row), (_, sum)) in out
+        for ((out, row), [_, sum]) in out
             .chunks_exact_mut(head_dim)
             .zip(scratch.out.chunks_exact(padded))
             .zip(&scratch.softmax)
@@ -230,7 +230,7 @@ impl AttentionScratch {
         self.out.clear();
         self.out.resize(rows * padded, 0.0);
         self.softmax.clear();
-        self.softmax.resize(rows, (f32::NEG_INFINITY, 0.0));
+        self.softmax.resize(rows, [f32::NEG_INFINITY, 0.0]);
     }
 
     /// The scores of `block`.
@@ -316,7 +316,7 @@ impl AttentionScratch {
             .scores
             .chunks_exact_mut(POSITIONS)
             .zip(self.out.chunks_exact_mut(padded));
-        for (((scores, out), (maximum, sum)), visible) in rows.zip(&mut self.softmax).zip(visible) {
+        for (((scores, out), [maximum, sum]), visible) in rows.zip(&mut self.softmax).zip(visible) {
             let scores = &mut scores[..block.len()];
             let start = visible.start.clamp(block.start, block.end) - block.start;
             let end = visible.end.clamp(block.start, block.end) - block.start;

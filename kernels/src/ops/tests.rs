@@ -214,7 +214,7 @@ fn attention_equals_the_naive_one() {
             attend(level, attention, &mut scratch, &mut out);
             let expected = naive_attention(&queries, &visible, &keys, &values, dim);
             close(&out, &expected, 2e-5);
-            for ((row, visible), (largest, sum)) in
+            for ((row, visible), [largest, sum]) in
                 visible.iter().enumerate().zip(scratch.softmax())
             {
                 let scores = visible.clone().map(|position| {

@@ -1,0 +1,211 @@
+//! How attention is cut into items that threads can take, and put together again.
+
+use std::ops::Range;
+
+use super::config::Config;
+
+/// Rows of queries that attention takes at a time: enough that reading a key costs little.
+const ATTENTION_ROWS: usize = 56;
+
+/// Positions of a part of a context. Only a few tokens are cut so: otherwise there are items enough.
+/// It does not depend on the number of threads, nor does the result.
+const PART_POSITIONS: usize = 1024;
+
+/// How attention over some tokens is cut into items: a key head, a tile of tokens, and, where one tile
+/// holds all tokens, a part of the positions.
+///
+/// Later tokens see more. So that contiguous shares cost the same, tiles come from both ends by
+/// turns: 0, n - 1, 1, n - 2, …
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tiles {
+    tokens: usize,
+    pub(super) tile_tokens: usize,
+    /// Key heads.
+    pub(super) heads: usize,
+    parts: usize,
+}
+
+impl Tiles {
+    /// `positions` are all that the last token sees.
+    pub(super) fn new(config: &Config, tokens: usize, positions: usize) -> Self {
+        let group = config.head_count / config.head_count_kv;
+        let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens.max(1));
+        Self {
+            tokens,
+            tile_tokens,
+            heads: config.head_count_kv,
+            parts: if tile_tokens == tokens {
+                positions.div_ceil(PART_POSITIONS)
+            } else {
+                1
+            },
+        }
+    }
+
+    fn tiles(&self) -> usize {
+        self.tokens.div_ceil(self.tile_tokens)
+    }
+
+    pub(super) fn items(&self) -> usize {
+        self.tiles() * self.heads * self.parts
+    }
+
+    /// Positions of a part.
+    pub(super) fn positions(&self, part: usize) -> Range<usize> {
+        if self.parts == 1 {
+            0..usize::MAX
+        } else {
+            part * PART_POSITIONS..(part + 1) * PART_POSITIONS
+        }
+    }
+
+    /// Key head, tokens and part of an item.
+    pub(super) fn item(&self, item: usize) -> (usize, Range<usize>, usize) {
+        let (item, part) = (item / self.parts, item % self.parts);
+        let (turn, head) = (item / self.heads, item % self.heads);
+        let tile = if turn.is_multiple_of(2) {
+            turn / 2
+        } else {
+            self.tiles() - 1 - turn / 2
+        };
+        let start = tile * self.tile_tokens;
+        (head, start..self.tokens.min(start + self.tile_tokens), part)
+    }
+
+    /// The items of a key head and a token, one per part, and the token's place in them.
+    pub(super) fn find(&self, head: usize, token: usize) -> (Range<usize>, usize) {
+        let (tile, place) = (token / self.tile_tokens, token % self.tile_tokens);
+        let from_end = self.tiles() - 1 - tile;
+        let turn = if tile <= from_end {
+            2 * tile
+        } else {
+            2 * from_end + 1
+        };
+        let first = (turn * self.heads + head) * self.parts;
+        (first..first + self.parts, place)
+    }
+}
+
+/// How an item of attention lies in its row: for each token the outputs of the query heads,
+/// `[tile tokens, group, head_dim]`, then of each the largest score and the sum of its exponentials,
+/// `[tile tokens, group]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attended {
+    /// Query heads that share a key head.
+    pub(super) group: usize,
+    head_dim: usize,
+}
+
+impl Attended {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            group: config.head_count / config.head_count_kv,
+            head_dim: config.head_dim,
+        }
+    }
+
+    /// Values of a token's outputs.
+    pub(super) fn outputs(self) -> usize {
+        self.group * self.head_dim
+    }
+
+    /// Values of a token.
+    pub(super) fn place(self) -> usize {
+        self.outputs() + 2 * self.group
+    }
+
+    /// Where the softmax of an item begins.
+    fn softmax_start(self, item: &[f32]) -> usize {
+        item.len() / self.place() * self.outputs()
+    }
+
+    /// Outputs and softmax of all tokens of an item.
+    pub(super) fn split_mut(self, item: &mut [f32]) -> (&mut [f32], &mut [[f32; 2]]) {
+        let (outputs, softmax) = item.split_at_mut(self.softmax_start(item));
+        (outputs, softmax.as_chunks_mut().0)
+    }
+
+    /// Outputs and softmax of the token at `place` of an item.
+    pub(super) fn split(self, item: &[f32], place: usize) -> (&[f32], &[[f32; 2]]) {
+        let (outputs, softmax) = item.split_at(self.softmax_start(item));
+        (
+            &outputs[place * self.outputs()..][..self.outputs()],
+            &softmax.as_chunks().0[place * self.group..][..self.group],
+        )
+    }
+
+    /// Appends a token's outputs: those of its parts, each weighted with its share of the softmax.
+    pub(super) fn merge<'a>(
+        self,
+        parts: impl Iterator<Item = (&'a [f32], &'a [[f32; 2]])> + Clone,
+        to: &mut Vec<f32>,
+    ) {
+        let start = to.len();
+        to.resize(start + self.outputs(), 0.0);
+        for (row, to) in to[start..].chunks_exact_mut(self.head_dim).enumerate() {
+            let softmax = parts.clone().map(|(_, softmax)| softmax[row]);
+            let largest = softmax
+                .clone()
+                .fold(f32::NEG_INFINITY, |max, [value, _]| max.max(value));
+            let weight = |[value, sum]: [f32; 2]| (value - largest).exp() * sum;
+            let total: f32 = softmax.clone().map(weight).sum();
+            for ((outputs, _), softmax) in parts.clone().zip(softmax) {
+                let weight = weight(softmax) / total;
+                let outputs = &outputs[row * self.head_dim..];
+                for (to, value) in to.iter_mut().zip(outputs) {
+                    *to += weight * value;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_every_token_of_every_head_once() {
+        for (tokens, tile_tokens, heads, parts) in
+            [(1, 1, 3, 2), (7, 2, 1, 1), (8, 2, 2, 1), (100, 8, 5, 1)]
+        {
+            let tiles = Tiles {
+                tokens,
+                tile_tokens,
+                heads,
+                parts,
+            };
+            let mut seen = 0;
+            for item in 0..tiles.items() {
+                let (head, range, part) = tiles.item(item);
+                for (place, token) in range.enumerate() {
+                    let (items, found) = tiles.find(head, token);
+                    assert_eq!((items.start + part, found), (item, place), "{tiles:?}");
+                    assert_eq!(items.len(), parts, "{tiles:?}");
+                    seen += 1;
+                }
+            }
+            assert_eq!(seen, tokens * heads * parts, "{tiles:?}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_softmax_make_the_whole() {
+        let shape = Attended {
+            group: 1,
+            head_dim: 2,
+        };
+        // Scores 0 and ln 3 see 1 and 2, score 1 sees 4; the last part sees nothing.
+        let (three, e) = (3.0_f32.ln(), std::f32::consts::E);
+        let first = [(1.0 + 3.0 * 2.0) / 4.0, 0.0, three, (-three).exp() + 1.0];
+        let (second, third) = ([4.0, 8.0, 1.0, 1.0], [0.0, 0.0, f32::NEG_INFINITY, 0.0]);
+        let mut merged = vec![9.0];
+        let parts = [&first, &second, &third].map(|item| shape.split(item, 0));
+        shape.merge(parts.into_iter(), &mut merged);
+        let total = 1.0 + 3.0 + e;
+        let expected = [9.0, (1.0 + 6.0 + 4.0 * e) / total, 8.0 * e / total];
+        for (found, expected) in merged.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{merged:?}");
+        }
+    }
+}
