@@ -38,7 +38,8 @@ pub(crate) const LANES: usize = 16;
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Integers: per sub-block `SUB / 4` steps of `TILE_VECTORS` lines, then as many of scales, then of
-    /// mins where the format has them, or of what the instruction set leaves out. Floats: per column `TILE_VECTORS` lines.
+    /// mins where the format has them, or of what the instruction set leaves out. Floats: per column
+    /// `TILE_VECTORS` lines.
     pub(crate) panel: Vec<Line>,
     corrections: Corrections,
 }
@@ -164,7 +165,7 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
             let (mut token, mut at) = (0, 0);
             for group in inputs {
                 if let Some(bytes) = ahead.next() {
-                    prefetch(simd, bytes);
+                    simd.prefetch_lines(bytes.as_ptr(), bytes.len());
                 }
                 let sub_blocks = group.tokens() * group.padded_cols() / F::SUB;
                 let starts = &corrections.starts[at..at + sub_blocks];
@@ -334,14 +335,6 @@ fn unpack_unit<S: Simd, F: QuantFormat>(
 /// Lines of quants in a sub-block.
 const fn steps<F: QuantFormat>() -> usize {
     F::SUB / 4
-}
-
-/// Asks for the cache lines of `bytes`.
-#[inline(always)]
-fn prefetch<S: Simd>(simd: S, bytes: &[u8]) {
-    for line in bytes.chunks(64) {
-        simd.prefetch(line.as_ptr());
-    }
 }
 
 /// Puts the scales or mins of 16 rows behind the quants of their sub-blocks.

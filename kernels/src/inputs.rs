@@ -52,36 +52,32 @@ pub(crate) struct UnitInput {
 /// How `tokens` tokens are best cut into groups. A few are multiplied one by one with each row; of more,
 /// as few groups as the level's tile allows, of near-equal size.
 pub fn groups(level: Level, tokens: usize) -> impl ExactSizeIterator<Item = Range<usize>> + Clone {
-    let count = if tokens <= dot_tokens(level) {
+    let most = level.run(MostTokens);
+    let count = if tokens <= most.dot {
         tokens
     } else {
-        tokens.div_ceil(level.run(TileTokens))
+        tokens.div_ceil(most.tile)
     };
     (0..count).map(move |i| i * tokens / count..(i + 1) * tokens / count)
 }
 
-struct TileTokens;
+/// How many tokens a level takes at most, see [`Simd::DOT_TOKENS`] and [`Simd::TILE_TOKENS`].
+pub(crate) struct MostTokens;
 
-impl Kernel for TileTokens {
-    type Output = usize;
-    #[inline(always)]
-    fn run<S: Simd>(self, _simd: S) -> usize {
-        S::TILE_TOKENS
-    }
+/// What [`MostTokens`] gives.
+pub(crate) struct Most {
+    pub(crate) dot: usize,
+    tile: usize,
 }
 
-/// See [`Simd::DOT_TOKENS`].
-pub(crate) fn dot_tokens(level: Level) -> usize {
-    level.run(DotTokens)
-}
-
-struct DotTokens;
-
-impl Kernel for DotTokens {
-    type Output = usize;
+impl Kernel for MostTokens {
+    type Output = Most;
     #[inline(always)]
-    fn run<S: Simd>(self, _simd: S) -> usize {
-        S::DOT_TOKENS
+    fn run<S: Simd>(self, _simd: S) -> Most {
+        Most {
+            dot: S::DOT_TOKENS,
+            tile: S::TILE_TOKENS,
+        }
     }
 }
 
@@ -113,7 +109,7 @@ impl InputGroup {
         );
         let tokens = rows.len() / cols;
         assert!(
-            tokens <= level.run(TileTokens),
+            tokens <= level.run(MostTokens).tile,
             "{tokens} tokens in one group of level {level}"
         );
         let padded = cols.next_multiple_of(UNIT);
@@ -199,18 +195,6 @@ impl UnitInput {
     }
 }
 
-impl InputGroup {
-    fn fill_units(&mut self) {
-        self.units.clear();
-        let scales = self.scales.as_chunks::<{ UNIT / BLOCK }>().0;
-        let sums = self.sums16.as_chunks::<{ UNIT / 16 }>().0;
-        let quants = self.quants.as_chunks::<{ UNIT / BLOCK }>().0;
-        let parts = quants.iter().zip(scales).zip(sums);
-        self.units
-            .extend(parts.map(|((quants, scales), sums)| UnitInput::new(quants, scales, sums)));
-    }
-}
-
 struct Quantize<'a> {
     group: &'a mut InputGroup,
     /// `[tokens, cols]`
@@ -241,6 +225,16 @@ impl Kernel for Quantize<'_> {
 }
 
 impl InputGroup {
+    fn fill_units(&mut self) {
+        self.units.clear();
+        let scales = self.scales.as_chunks::<{ UNIT / BLOCK }>().0;
+        let sums = self.sums16.as_chunks::<{ UNIT / 16 }>().0;
+        let quants = self.quants.as_chunks::<{ UNIT / BLOCK }>().0;
+        let parts = quants.iter().zip(scales).zip(sums);
+        self.units
+            .extend(parts.map(|((quants, scales), sums)| UnitInput::new(quants, scales, sums)));
+    }
+
     /// Takes a unit of a token. Reductions across lanes are shared by four vectors: one at a time
     /// they would cost more than everything else.
     #[inline(always)]

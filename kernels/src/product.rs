@@ -3,7 +3,7 @@
 use crate::columns::{ColumnsMut, Store};
 use crate::dot::dot_rows;
 use crate::gemm::{Scratch, multiply};
-use crate::inputs::{InputGroup, dot_tokens};
+use crate::inputs::{InputGroup, MostTokens};
 use crate::level::Level;
 use crate::matrix::Matrix;
 
@@ -33,7 +33,7 @@ pub fn matmul(
         "length of the inputs"
     );
     let single = inputs.iter().all(|group| group.tokens() == 1);
-    if single && (1..=dot_tokens(level)).contains(&tokens) {
+    if single && (1..=level.run(MostTokens).dot).contains(&tokens) {
         dot_rows(level, weights, inputs, store, &mut out);
     } else {
         multiply(level, weights, inputs, scratch, store, &mut out);

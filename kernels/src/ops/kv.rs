@@ -12,8 +12,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bytemuck::Zeroable;
-
 use super::to_f16;
 use crate::format::Sixteen;
 use crate::level::Level;
@@ -241,11 +239,4 @@ fn quantize(values: &[f32]) -> (f32, [i8; BLOCK]) {
         *quant = (value * inverse).round_ties_even() as i8;
     }
     (largest / 127.0, quants)
-}
-
-/// An empty line, to fill a cache with.
-impl Default for Line {
-    fn default() -> Self {
-        Self::zeroed()
-    }
 }

@@ -134,6 +134,13 @@ impl Line {
     }
 }
 
+impl Default for Line {
+    /// Zeros.
+    fn default() -> Self {
+        Self::zeroed()
+    }
+}
+
 /// An instruction set. The value is a token: whoever has one may use the instructions.
 ///
 /// Activations are in -127..=127 throughout: some instruction sets rely on it.
@@ -302,6 +309,13 @@ pub(crate) trait Simd: Copy {
 
     /// Asks for the cache line at `address`, which may be anything.
     fn prefetch(self, address: *const u8);
+    /// Asks for the cache lines of `count` bytes from `first` on.
+    #[inline(always)]
+    fn prefetch_lines(self, first: *const u8, count: usize) {
+        for line in 0..count.div_ceil(size_of::<Line>()) {
+            self.prefetch(first.wrapping_add(line * size_of::<Line>()));
+        }
+    }
 
     /// e^a, relative error below 2e-7 on -87..=88; clamped outside.
     #[inline(always)]
