@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::isa::transpose_by_squares;
 use super::x86::X86;
 use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Simd, tile_shape};
 use products::Products;
@@ -146,20 +147,7 @@ impl<P: Products> Simd for P {
     }
     #[inline(always)]
     fn transpose(self, rows: [Pair; 16]) -> [Pair; 16] {
-        let mut columns = [rows[0]; 16];
-        for row_half in 0..2 {
-            for column_half in 0..2 {
-                let mut square = [rows[0][0]; 8];
-                for i in 0..8 {
-                    square[i] = rows[8 * row_half + i][column_half];
-                }
-                let square = transpose8(square);
-                for i in 0..8 {
-                    columns[8 * column_half + i][row_half] = square[i];
-                }
-            }
-        }
-        columns
+        transpose_by_squares(rows, transpose8)
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::isa::Token;
+use super::isa::{Token, transpose_by_squares};
 use super::{Kernel, MAGIC, Quants, Simd, tile_shape};
 
 isa_token! {
@@ -158,16 +158,7 @@ impl<P: Products> Simd for P {
     }
     #[inline(always)]
     fn transpose(self, rows: [Bytes; 16]) -> [Bytes; 16] {
-        let mut columns = [rows[0]; 16];
-        for i in 0..4 {
-            for j in 0..4 {
-                let square = transpose4(four!(row => rows[4 * i + row][j]));
-                for column in 0..4 {
-                    columns[4 * j + column][i] = square[column];
-                }
-            }
-        }
-        columns
+        transpose_by_squares(rows, transpose4)
     }
 
     #[inline(always)]

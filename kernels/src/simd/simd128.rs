@@ -3,6 +3,7 @@
 
 use std::arch::wasm32::*;
 
+use super::isa::transpose_by_squares;
 use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Scalar, Signed, Simd, tile_shape};
 
 /// 128-bit vectors; there is nothing to prove, as the target has them.
@@ -118,16 +119,7 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     fn transpose(self, rows: [Four; 16]) -> [Four; 16] {
-        let mut columns = [rows[0]; 16];
-        for i in 0..4 {
-            for j in 0..4 {
-                let square = transpose4(four!(row => rows[4 * i + row][j]));
-                for column in 0..4 {
-                    columns[4 * j + column][i] = square[column];
-                }
-            }
-        }
-        columns
+        transpose_by_squares(rows, transpose4)
     }
 
     #[inline(always)]
