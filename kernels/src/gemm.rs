@@ -179,18 +179,21 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
                     token,
                     first,
                 };
-                let panel = &panel[..blocks * block_lines::<S, F>()];
-                simd.tile(
-                    group.tokens(),
-                    QuantTile::<F> {
-                        panel,
-                        group,
-                        starts,
-                        scaled_sums,
-                        target,
-                        format: PhantomData,
-                    },
-                );
+                let tile = QuantTile {
+                    panel: &panel[..blocks * block_lines::<S, F>()],
+                    group,
+                    starts,
+                    scaled_sums,
+                    target,
+                };
+                // By what the panel shows of the format: formats that agree in it share their tiles.
+                match (F::SUB, F::MINS.exist()) {
+                    (16, false) => tile.run_on::<S, F::Quants, 16, false>(simd),
+                    (16, true) => tile.run_on::<S, F::Quants, 16, true>(simd),
+                    (32, false) => tile.run_on::<S, F::Quants, 32, false>(simd),
+                    (32, true) => tile.run_on::<S, F::Quants, 32, true>(simd),
+                    (sub, _) => unreachable!("sub-blocks of {sub} values"),
+                }
                 token += group.tokens();
                 at += sub_blocks;
             }
@@ -211,21 +214,26 @@ fn next_panel<'a>(
     bytes.chunks(bytes.len().div_ceil(parts.max(1)).max(1))
 }
 
-/// Lines of a sub-block.
-const fn sub_block_lines<S: Simd, F: QuantFormat>() -> usize {
-    let behind = F::MINS.exist() || leaves_out::<S, F>();
-    (steps::<F>() + 1 + behind as usize) * S::TILE_VECTORS
+/// Lines of a sub-block of `sub` values, with mins or without.
+const fn sub_block_lines<S: Simd, Q: Quants>(sub: usize, mins: bool) -> usize {
+    let behind = mins || leaves_out::<S, Q>();
+    (sub / 4 + 1 + behind as usize) * S::TILE_VECTORS
 }
 
 /// Whether the panel has what [`Simd::left_out`] finds, where other formats have mins.
-const fn leaves_out<S: Simd, F: QuantFormat>() -> bool {
+const fn leaves_out<S: Simd, Q: Quants>() -> bool {
+    S::LEAVES_OUT && Q::SIGNED
+}
+
+/// Lines of a sub-block of a format.
+const fn lines_of<S: Simd, F: QuantFormat>() -> usize {
     assert!(!(F::Quants::SIGNED && F::MINS.exist()));
-    S::LEAVES_OUT && F::Quants::SIGNED
+    sub_block_lines::<S, F::Quants>(F::SUB, F::MINS.exist())
 }
 
 /// Lines of 32 columns.
 const fn block_lines<S: Simd, F: QuantFormat>() -> usize {
-    BLOCK / F::SUB * sub_block_lines::<S, F>()
+    BLOCK / F::SUB * lines_of::<S, F>()
 }
 
 /// Unpacks 16 rows, from `first` on, into vector `vector` of the panel.
@@ -238,15 +246,17 @@ fn unpack_quants<S: Simd, F: QuantFormat>(
     panel: &mut [Line],
 ) {
     let rows = panel_rows(weights, first);
-    let unit_lines = UNIT / F::SUB * sub_block_lines::<S, F>();
+    let unit_lines = UNIT / F::SUB * lines_of::<S, F>();
     for (unit, lines) in panel.chunks_exact_mut(unit_lines).enumerate() {
-        match units_in_place(&rows, unit) {
-            Some(units) => unpack_unit::<S, F>(simd, units, vector, lines),
+        let copies;
+        let units = match units_in_place(&rows, unit) {
+            Some(units) => units,
             None => {
-                let copies = copy_units(&rows, unit);
-                unpack_unit::<S, F>(simd, copies.each_ref(), vector, lines);
+                copies = copy_units(&rows, unit);
+                copies.each_ref()
             }
-        }
+        };
+        unpack_unit::<S, F>(simd, units, vector, lines);
     }
 }
 
@@ -318,8 +328,8 @@ fn unpack_unit<S: Simd, F: QuantFormat>(
             rows[row] = simd.bits(F::mins(simd, units[row]));
         }
         store_scales::<S, F>(simd, &simd.transpose(rows), mins, vector, lines);
-    } else if leaves_out::<S, F>() {
-        for lines in lines.chunks_exact_mut(sub_block_lines::<S, F>()) {
+    } else if leaves_out::<S, F::Quants>() {
+        for lines in lines.chunks_exact_mut(lines_of::<S, F>()) {
             let mut sums = simd.splat_int(0);
             for step in 0..steps::<F>() {
                 let quants = &lines[panel_line::<S, F>(0, step, vector)];
@@ -358,7 +368,7 @@ const fn panel_line<S: Simd, F: QuantFormat>(
     index: usize,
     vector: usize,
 ) -> usize {
-    sub_block * sub_block_lines::<S, F>() + index * S::TILE_VECTORS + vector
+    sub_block * lines_of::<S, F>() + index * S::TILE_VECTORS + vector
 }
 
 /// Where the sums of a tile go.
@@ -407,57 +417,66 @@ impl Target<'_, '_> {
     }
 }
 
-struct QuantTile<'a, 'o, F> {
+struct QuantTile<'a, 'o> {
     panel: &'a [Line],
     group: &'a InputGroup,
     starts: &'a [i32],
     scaled_sums: &'a [f32],
     target: Target<'a, 'o>,
-    format: PhantomData<F>,
 }
 
-impl<F: QuantFormat> Tile for QuantTile<'_, '_, F> {
+impl QuantTile<'_, '_> {
+    /// Runs the tile on a panel of sub-blocks of `SUB` values, with mins or without.
+    #[inline(always)]
+    fn run_on<S: Simd, Q: Quants, const SUB: usize, const MINS: bool>(self, simd: S) {
+        let tokens = self.group.tokens();
+        simd.tile(tokens, Formed::<Q, SUB, MINS>(self, PhantomData));
+    }
+}
+
+/// A tile of a known form of the panel.
+struct Formed<'a, 'o, Q, const SUB: usize, const MINS: bool>(QuantTile<'a, 'o>, PhantomData<Q>);
+
+impl<Q: Quants, const SUB: usize, const MINS: bool> Tile for Formed<'_, '_, Q, SUB, MINS> {
     #[inline(always)]
     fn run<S: Simd, const TOKENS: usize, const VECTORS: usize>(self, simd: S) {
-        let steps = F::SUB / 4;
-        let quants = self.group.quants().as_chunks::<TOKENS>().0;
-        let scales = self.group.scales().as_chunks::<TOKENS>().0;
-        let starts = self.starts.as_chunks::<TOKENS>().0;
-        let scaled_sums = self.scaled_sums.as_chunks::<TOKENS>().0;
+        let tile = self.0;
+        let steps = SUB / 4;
+        let quants = tile.group.quants().as_chunks::<TOKENS>().0;
+        let scales = tile.group.scales().as_chunks::<TOKENS>().0;
+        let starts = tile.starts.as_chunks::<TOKENS>().0;
+        let scaled_sums = tile.scaled_sums.as_chunks::<TOKENS>().0;
         let mut sums = [[simd.splat(0.0); VECTORS]; TOKENS];
-        let sub_blocks = self
+        let sub_blocks = tile
             .panel
-            .chunks_exact(sub_block_lines::<S, F>())
+            .chunks_exact(sub_block_lines::<S, Q>(SUB, MINS))
             .zip(starts);
         for (index, (lines, starts)) in sub_blocks.enumerate() {
-            let block = index * F::SUB / BLOCK;
+            let block = index * SUB / BLOCK;
             let (quants, scales) = (&quants[block], &scales[block]);
             let first_step = index * steps % 8;
             let mut integers = [[simd.splat_int(0); VECTORS]; TOKENS];
             for token in 0..TOKENS {
-                integers[token] = [simd.dot_start::<F::Quants>(starts[token]); VECTORS];
+                integers[token] = [simd.dot_start::<Q>(starts[token]); VECTORS];
             }
             let at = (&lines[..steps * VECTORS], quants, first_step);
-            match S::steps_at_once::<F::Quants>() {
-                4 => integers = add_steps::<S, F, TOKENS, VECTORS, 4>(simd, integers, at),
-                2 => integers = add_steps::<S, F, TOKENS, VECTORS, 2>(simd, integers, at),
-                _ => integers = add_steps::<S, F, TOKENS, VECTORS, 1>(simd, integers, at),
+            match S::steps_at_once::<Q>() {
+                4 => integers = add_steps::<S, Q, TOKENS, VECTORS, 4>(simd, integers, at),
+                2 => integers = add_steps::<S, Q, TOKENS, VECTORS, 2>(simd, integers, at),
+                _ => integers = add_steps::<S, Q, TOKENS, VECTORS, 1>(simd, integers, at),
             }
             for vector in 0..VECTORS {
                 let weight_scales = simd.load(lines[steps * VECTORS + vector].floats());
                 for token in 0..TOKENS {
-                    let mut scaled = simd.dot_end::<F::Quants>(
-                        integers[token][vector],
-                        starts[token],
-                        weight_scales,
-                    );
-                    if leaves_out::<S, F>() {
+                    let mut scaled =
+                        simd.dot_end::<Q>(integers[token][vector], starts[token], weight_scales);
+                    if leaves_out::<S, Q>() {
                         let left_out = &lines[(steps + 1) * VECTORS + vector];
                         scaled = simd.add(scaled, simd.load(left_out.floats()));
                     }
                     let scale = simd.splat(scales[token]);
                     sums[token][vector] = simd.mul_add(scaled, scale, sums[token][vector]);
-                    if F::MINS.exist() {
+                    if MINS {
                         let mins = simd.load(lines[(steps + 1) * VECTORS + vector].floats());
                         let scaled_sum = simd.splat(scaled_sums[index][token]);
                         sums[token][vector] = simd.mul_add(mins, scaled_sum, sums[token][vector]);
@@ -465,14 +484,14 @@ impl<F: QuantFormat> Tile for QuantTile<'_, '_, F> {
                 }
             }
         }
-        self.target.put(simd, sums);
+        tile.target.put(simd, sums);
     }
 }
 
 /// Adds the products of a sub-block, `N` steps at a time: of its lines and the quants of the tokens,
 /// from a step of their block on.
 #[inline(always)]
-fn add_steps<S: Simd, F: QuantFormat, const TOKENS: usize, const VECTORS: usize, const N: usize>(
+fn add_steps<S: Simd, Q: Quants, const TOKENS: usize, const VECTORS: usize, const N: usize>(
     simd: S,
     mut integers: [[S::Ints; VECTORS]; TOKENS],
     (lines, quants, first_step): (&[Line], &[[[i8; 4]; 8]; TOKENS], usize),
@@ -491,11 +510,8 @@ fn add_steps<S: Simd, F: QuantFormat, const TOKENS: usize, const VECTORS: usize,
                 activations[i] = quants[token][first_step + N * index + i];
             }
             for vector in 0..VECTORS {
-                integers[token][vector] = simd.dot_steps::<F::Quants, N>(
-                    integers[token][vector],
-                    weights[vector],
-                    activations,
-                );
+                integers[token][vector] =
+                    simd.dot_steps::<Q, N>(integers[token][vector], weights[vector], activations);
             }
         }
     }
@@ -569,13 +585,15 @@ fn unpack_floats<S: Simd, F: FloatFormat>(
     let rows = panel_rows(weights, first);
     let panel_chunks = panel.chunks_exact_mut(LANES * S::TILE_VECTORS);
     for (chunk, lines) in panel_chunks.enumerate() {
-        match units_in_place(&rows, chunk) {
-            Some(chunks) => unpack_chunk::<S, F>(simd, chunks, vector, lines),
+        let copies;
+        let chunks = match units_in_place(&rows, chunk) {
+            Some(chunks) => chunks,
             None => {
-                let copies = copy_units(&rows, chunk);
-                unpack_chunk::<S, F>(simd, copies.each_ref(), vector, lines);
+                copies = copy_units(&rows, chunk);
+                copies.each_ref()
             }
-        }
+        };
+        unpack_chunk::<S, F>(simd, chunks, vector, lines);
     }
 }
 
