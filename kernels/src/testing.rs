@@ -65,29 +65,12 @@ impl NaiveMatrix {
 
     fn new(format: Format, rows: usize, cols: usize, byte: impl Fn(&mut Random) -> u8) -> Self {
         let mut random = Random(rows as u64 * 131 + cols as u64);
-        let halves: &[usize] = match format {
-            Format::Q4_0 | Format::Q5_0 | Format::Q8_0 => &[0],
-            Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
-            Format::Q2_K => &[80, 82],
-            Format::Q3_K => &[108],
-            Format::Q6_K => &[208],
-            Format::F32 | Format::F16 | Format::BF16 => &[],
-        };
         let mut bytes = Vec::new();
         for _ in 0..rows * cols / format.block_elements() {
-            let value = random.float();
-            let mut block: Vec<u8> = match format {
-                Format::F32 => value.to_le_bytes().to_vec(),
-                Format::F16 => half::f16::from_f32(value).to_le_bytes().to_vec(),
-                Format::BF16 => half::bf16::from_f32(value).to_le_bytes().to_vec(),
-                _ => (0..format.block_bytes())
-                    .map(|_| byte(&mut random))
-                    .collect(),
-            };
-            for &at in halves {
-                let half = half::f16::from_f32(random.float() * 0.1);
-                block[at..at + 2].copy_from_slice(&half.to_le_bytes());
-            }
+            let mut block: Vec<u8> = (0..format.block_bytes())
+                .map(|_| byte(&mut random))
+                .collect();
+            make_scales_ordinary(format, &mut block, &mut random);
             bytes.extend(block);
         }
         Self {
@@ -117,6 +100,32 @@ impl NaiveMatrix {
                 })
             })
             .collect()
+    }
+}
+
+/// Puts floats and scales of ordinary size into a block of random bits.
+fn make_scales_ordinary(format: Format, block: &mut [u8], random: &mut Random) {
+    let halves: &[usize] = match format {
+        Format::F32 => return block.copy_from_slice(&random.float().to_le_bytes()),
+        Format::F16 => {
+            return block.copy_from_slice(&half::f16::from_f32(random.float()).to_le_bytes());
+        }
+        Format::BF16 => {
+            return block.copy_from_slice(&half::bf16::from_f32(random.float()).to_le_bytes());
+        }
+        Format::MXFP4 => {
+            block[0] = 120 + (random.bits() % 8) as u8;
+            return;
+        }
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
+        Format::Q2_K => &[80, 82],
+        Format::Q3_K => &[108],
+        Format::Q6_K => &[208],
+        _ => &[0],
+    };
+    for &at in halves {
+        let half = half::f16::from_f32(random.float() * 0.1);
+        block[at..at + 2].copy_from_slice(&half.to_le_bytes());
     }
 }
 

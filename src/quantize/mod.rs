@@ -221,6 +221,7 @@ impl Conversion {
                 what: format!("to make {wanted} of {found}"),
                 supported: Format::ALL
                     .iter()
+                    .filter(|format| format.quantizer().is_some())
                     .map(|format| format.name())
                     .collect::<Vec<_>>()
                     .join(", "),

@@ -13,7 +13,10 @@ use half::f16;
 use crate::simd::{Quants, Simd};
 
 pub(crate) mod float;
+mod iq4_nl;
+mod iq4_xs;
 mod k_scales;
+mod mxfp4;
 mod order;
 mod q2_k;
 mod q3_k;
@@ -199,8 +202,14 @@ formats! {
     Q5_K = 13, q5_k, quants;
     /// 256 values of 6 bits, 8-bit scales per 16.
     Q6_K = 14, q6_k, quants;
+    /// 32 numbers of 4 bits of the entries of a table, one f16 scale.
+    IQ4_NL = 20, iq4_nl, quants;
+    /// 256 numbers of 4 bits of the entries of a table, 6-bit scales per 32.
+    IQ4_XS = 23, iq4_xs, quants;
     /// The upper half of 32-bit floats.
     BF16 = 30, float, floats;
+    /// 32 floats of 4 bits (E2M1), one power of two as their scale (E8M0).
+    MXFP4 = 39, mxfp4, quants;
 }
 
 impl Format {

@@ -91,6 +91,8 @@ fn the_largest_quants_and_inputs_do_not_overflow() {
         for &format in Format::ALL {
             let bytes: &[u8] = match format {
                 Format::Q8_0 => &[0x7f, 0x80],
+                Format::IQ4_NL | Format::IQ4_XS => &[0x00, 0xff],
+                Format::MXFP4 => &[0x77, 0xff],
                 format if format.is_float() => &[],
                 _ => &[0xff],
             };
@@ -171,8 +173,8 @@ fn an_infinite_scale_stays_in_its_row() {
     let inputs = Random(2).floats(2 * cols);
     for level in levels() {
         for &format in Format::ALL {
-            if format.block_elements() != 32 {
-                continue;
+            if format.block_elements() != 32 || format == Format::MXFP4 {
+                continue; // No unit reaches into the next row, or no scale is infinite.
             }
             let matrix = NaiveMatrix::random(format, rows, cols);
             let mut bytes = matrix.view().bytes().to_vec();

@@ -120,6 +120,13 @@ impl<P: Products> Simd for P {
         intrinsics! { both!(_mm256_or_si256(a, b)) }
     }
     #[inline(always)]
+    fn lookup(self, table: &[i8; 16], bytes: Pair) -> Pair {
+        intrinsics! {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            both!(half in bytes => _mm256_shuffle_epi8(table, half))
+        }
+    }
+    #[inline(always)]
     fn add_bits(self, [low, high]: [Pair; 2], bits: [&[u8; 4]; 4], value: u8) -> [Pair; 2] {
         intrinsics! {
             let [a, b, c, d] = bits.map(|bits| i32::from_le_bytes(*bits));

@@ -76,6 +76,13 @@ impl Simd for Avx512 {
         intrinsics! { _mm512_or_si512(a, b) }
     }
     #[inline(always)]
+    fn lookup(self, table: &[i8; 16], bytes: __m512i) -> __m512i {
+        intrinsics! {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            _mm512_shuffle_epi8(table, bytes)
+        }
+    }
+    #[inline(always)]
     fn add_bits(self, [low, high]: [__m512i; 2], bits: [&[u8; 4]; 4], value: u8) -> [__m512i; 2] {
         // The masks are put together by the integer units, which have nothing else to do.
         let mask = |first: usize| {

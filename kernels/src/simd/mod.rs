@@ -184,6 +184,8 @@ pub(crate) trait Simd: Copy {
     /// `(bytes >> shift) & mask` in each byte.
     fn field(self, bytes: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes;
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// The entries of `table` that the bytes number, all below 16.
+    fn lookup(self, table: &[i8; 16], bytes: Self::Bytes) -> Self::Bytes;
     /// Adds `value` to byte `i` of quarter `q` of the first vector where bit `i` of `bits[q]` is set, and
     /// of the second vector where bit `16 + i` is.
     fn add_bits(self, pair: [Self::Bytes; 2], bits: [&[u8; 4]; 4], value: u8) -> [Self::Bytes; 2];

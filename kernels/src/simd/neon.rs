@@ -135,6 +135,13 @@ impl<P: Products> Simd for P {
         intrinsics! { four!(vorrq_u8(a, b)) }
     }
     #[inline(always)]
+    fn lookup(self, table: &[i8; 16], bytes: Bytes) -> Bytes {
+        intrinsics! {
+            let table = vreinterpretq_u8_s8(vld1q_s8(table.as_ptr()));
+            four!(i => vqtbl1q_u8(table, bytes[i]))
+        }
+    }
+    #[inline(always)]
     fn add_bits(self, pair: [Bytes; 2], bits: [&[u8; 4]; 4], value: u8) -> [Bytes; 2] {
         intrinsics! {
             // Every byte gets the byte that holds its bit, then tests that bit.

@@ -126,6 +126,10 @@ impl Simd for Scalar {
         from_fn(|i| a[i] | b[i])
     }
     #[inline(always)]
+    fn lookup(self, table: &[i8; 16], bytes: Bytes) -> Bytes {
+        bytes.map(|byte| table[usize::from(byte & 15)] as u8)
+    }
+    #[inline(always)]
     fn add_bits(self, pair: [Bytes; 2], bits: [&[u8; 4]; 4], value: u8) -> [Bytes; 2] {
         let bits = bits.map(|bits| u32::from_le_bytes(*bits));
         from_fn(|vector| {

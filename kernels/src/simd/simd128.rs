@@ -95,6 +95,13 @@ impl Simd for Simd128 {
         intrinsics! { four!(v128_or(a, b)) }
     }
     #[inline(always)]
+    fn lookup(self, table: &[i8; 16], bytes: Four) -> Four {
+        intrinsics! {
+            let table = v128_load(table.as_ptr().cast());
+            four!(i => u8x16_swizzle(table, bytes[i]))
+        }
+    }
+    #[inline(always)]
     fn add_bits(self, pair: [Four; 2], bits: [&[u8; 4]; 4], value: u8) -> [Four; 2] {
         intrinsics! {
             // Every byte gets the byte that holds its bit, then tests that bit.
