@@ -6,6 +6,7 @@ pub use gristmill_kernels::ops::CacheType;
 use gristmill_kernels::ops::{HeadLayout, Side};
 use gristmill_kernels::{Level, Line};
 
+use crate::model::AttentionShape;
 use crate::pool::{Pool, Share, Shared};
 use crate::{Error, Result};
 
@@ -23,7 +24,9 @@ fn memory_holds(bytes: usize) -> bool {
 #[derive(Debug)]
 pub(crate) struct KvCache {
     layers: Vec<LayerCache>,
-    layout: HeadLayout,
+    /// How a head's keys lie, and its values.
+    pub(crate) keys: HeadLayout,
+    pub(crate) values: HeadLayout,
     capacity: usize,
 }
 
@@ -40,32 +43,33 @@ impl KvCache {
         pool: &Pool,
         cache_type: CacheType,
         layers: usize,
-        heads: usize,
+        shape: &AttentionShape,
         capacity: usize,
-        head_dim: usize,
     ) -> Result<KvCache> {
-        let layout = HeadLayout::new(cache_type, head_dim, capacity);
-        let allocated = layout.and_then(|layout| {
-            let lines = heads.checked_mul(layout.lines())?.checked_mul(2 * layers)?;
-            let bytes = lines.checked_mul(size_of::<Line>())?;
-            let rows = || Shared::zeroed(pool, heads, layout.lines());
+        let allocate = || {
+            let keys = HeadLayout::new(cache_type, shape.key_dim, capacity)?;
+            let values = HeadLayout::new(cache_type, shape.value_dim, capacity)?;
+            let lines = keys.lines().checked_add(values.lines())?;
+            let heads = shape.head_count_kv;
+            let lines = lines.checked_mul(heads.checked_mul(layers)?)?;
+            let rows = |layout: HeadLayout| Shared::zeroed(pool, heads, layout.lines());
             let layer = || {
                 Some(LayerCache {
-                    keys: rows()?,
-                    values: rows()?,
+                    keys: rows(keys)?,
+                    values: rows(values)?,
                 })
             };
-            if !memory_holds(bytes) {
+            if !memory_holds(lines.checked_mul(size_of::<Line>())?) {
                 return None;
             }
-            let layers = (0..layers).map(|_| layer()).collect::<Option<_>>()?;
             Some(KvCache {
-                layers,
-                layout,
+                layers: (0..layers).map(|_| layer()).collect::<Option<_>>()?,
+                keys,
+                values,
                 capacity,
             })
-        });
-        allocated.ok_or_else(|| Error::Argument {
+        };
+        allocate().ok_or_else(|| Error::Argument {
             name: "context_length",
             expected: "a KV cache that fits into memory".to_owned(),
             found: capacity.to_string(),
@@ -81,11 +85,6 @@ impl KvCache {
         &self.layers[layer]
     }
 
-    /// How a head's keys and values lie.
-    pub(crate) fn layout(&self) -> HeadLayout {
-        self.layout
-    }
-
     /// Stores one side of the share's heads in `rows`, for the tokens at `positions`. `row` puts the
     /// values of a head and a token, counted from 0, into an empty vector.
     pub(crate) fn store(
@@ -97,12 +96,16 @@ impl KvCache {
         mut row: impl FnMut(usize, usize, &mut Vec<f32>),
     ) {
         let mut values = Vec::new();
+        let layout = match side {
+            Side::Keys => self.keys,
+            Side::Values => self.values,
+        };
         let (range, lines) = rows.rows_mut(share);
-        for (head, lines) in range.zip(lines.chunks_exact_mut(self.layout.lines())) {
+        for (head, lines) in range.zip(lines.chunks_exact_mut(layout.lines())) {
             for (token, position) in positions.clone().enumerate() {
                 values.clear();
                 row(head, token, &mut values);
-                self.layout.store(level, side, lines, position, &values);
+                layout.store(level, side, lines, position, &values);
             }
         }
     }

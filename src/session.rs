@@ -102,20 +102,24 @@ impl Session {
         let config = model.config();
         let default = config.context_length.min(DEFAULT_CONTEXT);
         let positions = options.context_length.unwrap_or(default);
-        if positions == 0 {
+        let most = model.weights().most_positions();
+        if !(1..=most).contains(&positions) {
+            let expected = match most {
+                usize::MAX => "at least 1".to_owned(),
+                most => format!("a number from 1 to {most}, of which the model knows positions"),
+            };
             return Err(Error::Argument {
                 name: "context_length",
-                expected: "at least 1".to_owned(),
-                found: "0".to_owned(),
+                expected,
+                found: positions.to_string(),
             });
         }
         let cache = KvCache::new(
             model.pool(),
             options.cache_type,
-            config.block_count,
-            config.head_count_kv,
+            config.blocks.len(),
+            &config.attention,
             positions,
-            config.head_dim,
         )?;
         let workspace = Workspace::new(model.pool());
         Ok(Session {
@@ -210,6 +214,7 @@ impl Session {
         let pass = Pass {
             config: self.model.config(),
             weights: self.model.weights(),
+            ropes: self.model.weights().ropes(self.context_length()),
             level: self.model.level(),
             cache: &self.cache,
             tokens,

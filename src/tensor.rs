@@ -66,11 +66,14 @@ impl WeightMatrix {
     }
 }
 
-/// The values of a tensor of one dimension, such as a norm's weight or a bias.
-pub(crate) fn read_vector(gguf: &Gguf, tensor: &TensorInfo) -> Result<Vec<f32>> {
-    let format = format_of(gguf, tensor)?;
-    let mut values = vec![0.0; tensor.cols()];
-    format.dequantize(gguf.tensor_bytes(tensor), &mut values);
+/// The values of a small tensor, such as a norm's weight or a bias.
+pub(crate) fn read_values(gguf: &Gguf, tensor: &TensorInfo) -> Result<Vec<f32>> {
+    let matrix = WeightMatrix::bind(gguf, tensor)?;
+    let (matrix, cols) = (matrix.view(), tensor.cols());
+    let mut values = vec![0.0; matrix.rows() * cols];
+    for (row, values) in values.chunks_exact_mut(cols).enumerate() {
+        matrix.dequantize_row(row, values);
+    }
     Ok(values)
 }
 

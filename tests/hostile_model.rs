@@ -282,8 +282,24 @@ fn size_cases() -> Vec<Case> {
         key(
             "a hidden width per layer",
             "feed_forward_length",
-            Kv::Arr(vec![Kv::U32(48), Kv::U32(48)]),
-            &["key `llama.feed_forward_length`", "an array of 2 u32"],
+            Kv::Arr(vec![Kv::U32(48), Kv::U32(40)]),
+            &["key `llama.feed_forward_length`", "values that differ"],
+        ),
+        key(
+            "hidden widths of more layers",
+            "feed_forward_length",
+            Kv::Arr(vec![Kv::U32(48); 3]),
+            &[
+                "key `llama.feed_forward_length`",
+                "each of 2 blocks",
+                "found 3",
+            ],
+        ),
+        key(
+            "a hidden width of a layer that is none",
+            "feed_forward_length",
+            Kv::Arr(vec![Kv::U32(48), Kv::U32(0)]),
+            &["key `llama.feed_forward_length`", "found 0"],
         ),
         key(
             "no context",
@@ -370,12 +386,9 @@ fn head_cases() -> Vec<Case> {
             &["key `llama.attention.key_length`", "found 0"],
         ),
         case(
-            "keys longer than values",
+            "values longer than the tensor's",
             lengths(8, 16),
-            &[
-                "key `llama.attention.value_length`",
-                "16 beside attention.key_length 8",
-            ],
+            &["tensor `blk.0.attn_v.weight`", "[32, 32]", "[32, 16]"],
         ),
         case(
             "heads of another length than the tensors'",
@@ -517,7 +530,10 @@ fn tensor_cases() -> Vec<Case> {
         case(
             "a tensor that nobody asks for",
             sound().put(Tensor::random("blk.0.attn_q_norm.weight", &[8])),
-            &["tensor `blk.0.attn_q_norm.weight`", "dense llama model"],
+            &[
+                "tensor `blk.0.attn_q_norm.weight`",
+                "a model of architecture llama",
+            ],
         ),
         case(
             "fused and split projections",
@@ -568,7 +584,12 @@ fn identity_cases() -> Vec<Case> {
         case(
             "unknown architecture",
             architecture(Kv::text("lama")),
-            &[ARCHITECTURE, "\"lama\" is not supported", "llama, qwen2"],
+            &[
+                ARCHITECTURE,
+                "\"lama\" is not supported",
+                "llama, ",
+                ", qwen2, ",
+            ],
         ),
         case(
             "control characters in the architecture",

@@ -41,9 +41,10 @@ fn attention(criterion: &mut Criterion) {
             let attention = Attention {
                 queries: &queries,
                 visible: &visible,
-                layout,
-                keys: &keys,
-                values: &values,
+                alibi: &[],
+                soft_cap: None,
+                keys: (layout, &keys),
+                values: (layout, &values),
             };
             let both = 2 * layout.lines() * size_of::<Line>();
             for level in Level::available() {

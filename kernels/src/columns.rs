@@ -83,6 +83,13 @@ impl<'a> ColumnsMut<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.stride), self.cols) }
     }
 
+    /// The same columns once more, until this is used again.
+    #[must_use]
+    pub fn reborrow(&mut self) -> ColumnsMut<'_> {
+        // SAFETY: what the constructor was promised; `self` is borrowed as long as this lives.
+        unsafe { ColumnsMut::from_raw(self.first, self.rows, self.cols, self.stride) }
+    }
+
     /// Only the columns `range`.
     ///
     /// # Panics

@@ -1,31 +1,345 @@
 //! The table of architectures: what distinguishes one from another, as data.
 //!
-//! Everything that all share (grouped-query attention, optional biases, fused or split projections,
-//! tied embeddings, RoPE scaling) is found from the file's metadata and tensors.
+//! What all share (grouped-query attention, optional biases, fused or split query, key and value, tied
+//! embeddings, RoPE scaling) is found from the file's metadata and tensors.
 
-use gristmill_kernels::ops::Pairing;
+use gristmill_kernels::ops::{Activation, Pairing};
 
 use crate::gguf::Gguf;
 use crate::{Error, Result};
 
-/// What an architecture computes differently from the others.
+/// What an architecture computes differently from [`LLAMA`].
 #[derive(Debug)]
 pub(crate) struct Architecture {
     /// `general.architecture`, and the prefix of the metadata keys.
     pub(crate) name: &'static str,
-    /// Which values of a head RoPE rotates together.
-    pub(crate) pairing: Pairing,
+    pub(crate) positions: Positions,
+    pub(crate) norm: NormKind,
+    pub(crate) layout: Layout,
+    /// Names of the tensors of two norms, which differ between architectures.
+    pub(crate) feed_forward_norm: &'static str,
+    pub(crate) output_norm: &'static str,
+    pub(crate) query_key_norm: QueryKeyNorm,
+    pub(crate) activation: Activation,
+    pub(crate) gate: Gate,
+    /// `feed_forward_length` is so many times the width of the feed-forward network.
+    pub(crate) feed_forward_multiple: usize,
+    pub(crate) scales: Scales,
+    pub(crate) soft_caps: SoftCaps,
+    pub(crate) window: Option<WindowRule>,
+    /// With so many blocks the scores are scaled as if a head had `embedding_length / head_count` values.
+    pub(crate) wide_scale_blocks: Option<usize>,
+    /// Whether attention has an extra logit per head, without a value: the tensor `attn_sinks`.
+    pub(crate) sinks: bool,
+    pub(crate) yarn: YarnRule,
+    /// Whether `rope_factors_short` and `_long` count without `rope.scaling.type`.
+    pub(crate) long_rope: bool,
 }
+
+/// How a token's position enters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Positions {
+    /// Queries and keys rotate.
+    Rope(Pairing),
+    /// As `Rope`, but in blocks 3, 7, 11, … nothing rotates.
+    RopeExceptFourth(Pairing),
+    /// A row of the matrix `position_embd` is added to the token's embedding.
+    Learned,
+    /// Baichuan 7B (32 blocks) rotates adjacent values, 13B (40 blocks) has linear biases of at most 8
+    /// (ALiBi). Other sizes were not published; llama.cpp gives them no positions at all.
+    Baichuan,
+}
+
+/// What a norm divides by. A bias is added where the file has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NormKind {
+    /// The root of the mean square.
+    Rms,
+    /// The standard deviation, after the mean was subtracted.
+    Layer,
+}
+
+/// How norms, attention (A), feed-forward network (F) and the residual stream `x` go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// `x += A(norm x); x += F(norm x)`
+    Sequential,
+    /// `x += A(n) + F(n)` with `n = norm x`. A second norm `attn_norm_2`, if there is one, is that of A.
+    Parallel,
+    /// `Parallel` where the file has no norm of the feed-forward network, else `Sequential`.
+    ParallelWithoutNorm,
+    /// `x += norm A(norm x); x += norm F(norm x)`
+    Sandwich,
+    /// `x += norm A(x); x += norm F(x)`
+    After,
+}
+
+/// Norms of queries and keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueryKeyNorm {
+    None,
+    /// Of each head, before it rotates.
+    Head,
+    /// Of each head, after it has rotated.
+    RotatedHead,
+    /// Of all heads of a token together.
+    Row,
+    /// Layer norm of each head with weights of its own, where the file has them.
+    OwnHead,
+}
+
+/// How a feed-forward network is gated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// `down(activation(gate x) * up x)`
+    Separate,
+    /// The same, and the tensor `ffn_up` holds the rows of the gate, then those of up.
+    Fused,
+    /// `down(activation(up x))`
+    None,
+}
+
+/// Factors of embeddings, branches, scores and logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scales {
+    None,
+    /// Embeddings times the root of their length.
+    Gemma,
+    /// Embeddings, the outputs of attention and feed-forward network, and scores are multiplied by the
+    /// values of keys, logits divided.
+    Granite,
+    /// As `Granite`, with values where the keys are missing: 12, `1.4 / sqrt(block_count)`, and
+    /// `256 / embedding_length`.
+    MiniCpm,
+    /// Logits are multiplied by `logit_scale`.
+    CommandR,
+}
+
+/// Bounds of scores and of logits, `cap * tanh(x / cap)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum SoftCaps {
+    None,
+    /// Of logits, where the key is there.
+    Logits,
+    /// These where the keys are missing.
+    Both {
+        scores: f32,
+        logits: f32,
+    },
+}
+
+/// Which blocks see only a window of positions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct WindowRule {
+    /// Where the key is missing. Without a value there is no window then.
+    pub(crate) default: Option<usize>,
+    /// Every block that is last of so many sees everything.
+    pub(crate) pattern: usize,
+    /// Whether RoPE is scaled in blocks with a window as elsewhere.
+    pub(crate) scaled: bool,
+    /// RoPE's base in blocks with a window where `rope.freq_base_swa` is missing; none for that of the
+    /// others.
+    pub(crate) freq_base: Option<f32>,
+}
+
+/// Which metadata YaRN has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum YarnRule {
+    /// That of the paper; other keys are ignored, as llama.cpp does.
+    Standard,
+    /// Also `yarn_beta_fast`, `yarn_beta_slow` and `yarn_log_multiplier`.
+    OwnKeys,
+}
+
+/// The common form; every other entry says what it does differently.
+const LLAMA: Architecture = Architecture {
+    name: "llama",
+    positions: Positions::Rope(Pairing::Adjacent),
+    norm: NormKind::Rms,
+    layout: Layout::Sequential,
+    feed_forward_norm: "ffn_norm",
+    output_norm: "output_norm",
+    query_key_norm: QueryKeyNorm::None,
+    activation: Activation::Silu,
+    gate: Gate::Separate,
+    feed_forward_multiple: 1,
+    scales: Scales::None,
+    soft_caps: SoftCaps::None,
+    window: None,
+    wide_scale_blocks: None,
+    sinks: false,
+    yarn: YarnRule::Standard,
+    long_rope: false,
+};
+
+const HALVES: Positions = Positions::Rope(Pairing::Halves);
+
+const QWEN2: Architecture = Architecture {
+    name: "qwen2",
+    positions: HALVES,
+    ..LLAMA
+};
+
+const PHI2: Architecture = Architecture {
+    name: "phi2",
+    positions: HALVES,
+    norm: NormKind::Layer,
+    layout: Layout::Parallel,
+    activation: Activation::Gelu,
+    gate: Gate::None,
+    ..LLAMA
+};
+
+const GEMMA: Architecture = Architecture {
+    name: "gemma",
+    positions: HALVES,
+    activation: Activation::Gelu,
+    scales: Scales::Gemma,
+    ..LLAMA
+};
 
 /// Every architecture that runs. Source: the models as llama.cpp evaluates them.
 const ARCHITECTURES: &[Architecture] = &[
+    LLAMA,
     Architecture {
-        name: "llama",
-        pairing: Pairing::Adjacent,
+        name: "baichuan",
+        positions: Positions::Baichuan,
+        ..LLAMA
     },
     Architecture {
-        name: "qwen2",
-        pairing: Pairing::Halves,
+        name: "command-r",
+        norm: NormKind::Layer,
+        layout: Layout::Parallel,
+        query_key_norm: QueryKeyNorm::OwnHead,
+        scales: Scales::CommandR,
+        ..LLAMA
+    },
+    Architecture {
+        name: "ernie4_5",
+        ..LLAMA
+    },
+    Architecture {
+        name: "falcon",
+        ..PHI2
+    },
+    GEMMA,
+    Architecture {
+        name: "gemma2",
+        layout: Layout::Sandwich,
+        soft_caps: SoftCaps::Both {
+            scores: 50.0,
+            logits: 30.0,
+        },
+        window: Some(WindowRule {
+            default: Some(4096),
+            pattern: 2,
+            scaled: true,
+            freq_base: None,
+        }),
+        wide_scale_blocks: Some(46),
+        ..GEMMA
+    },
+    Architecture {
+        name: "gemma3",
+        layout: Layout::Sandwich,
+        query_key_norm: QueryKeyNorm::Head,
+        soft_caps: SoftCaps::Logits,
+        window: Some(WindowRule {
+            default: None,
+            pattern: 6,
+            scaled: false,
+            freq_base: Some(10_000.0),
+        }),
+        wide_scale_blocks: Some(62),
+        ..GEMMA
+    },
+    Architecture {
+        name: "glm4",
+        layout: Layout::Sandwich,
+        gate: Gate::Fused,
+        ..LLAMA
+    },
+    Architecture {
+        name: "gpt2",
+        positions: Positions::Learned,
+        layout: Layout::Sequential,
+        ..PHI2
+    },
+    Architecture {
+        name: "granite",
+        scales: Scales::Granite,
+        ..LLAMA
+    },
+    Architecture {
+        name: "hunyuan-dense",
+        query_key_norm: QueryKeyNorm::RotatedHead,
+        ..QWEN2
+    },
+    Architecture {
+        name: "internlm2",
+        ..LLAMA
+    },
+    Architecture {
+        name: "minicpm",
+        scales: Scales::MiniCpm,
+        ..LLAMA
+    },
+    Architecture {
+        name: "mistral3",
+        yarn: YarnRule::OwnKeys,
+        ..LLAMA
+    },
+    Architecture {
+        name: "olmo2",
+        layout: Layout::After,
+        query_key_norm: QueryKeyNorm::Row,
+        window: Some(WindowRule {
+            default: None,
+            pattern: 4,
+            scaled: false,
+            freq_base: None,
+        }),
+        ..QWEN2
+    },
+    PHI2,
+    Architecture {
+        name: "phi3",
+        gate: Gate::Fused,
+        long_rope: true,
+        ..QWEN2
+    },
+    Architecture {
+        name: "qwen",
+        feed_forward_multiple: 2,
+        ..QWEN2
+    },
+    QWEN2,
+    Architecture {
+        name: "qwen3",
+        query_key_norm: QueryKeyNorm::Head,
+        ..QWEN2
+    },
+    Architecture {
+        name: "seed_oss",
+        feed_forward_norm: "post_attention_norm",
+        ..QWEN2
+    },
+    Architecture {
+        name: "smollm3",
+        positions: Positions::RopeExceptFourth(Pairing::Adjacent),
+        ..LLAMA
+    },
+    Architecture {
+        name: "stablelm",
+        norm: NormKind::Layer,
+        layout: Layout::ParallelWithoutNorm,
+        query_key_norm: QueryKeyNorm::OwnHead,
+        ..QWEN2
+    },
+    Architecture {
+        name: "starcoder2",
+        layout: Layout::Sequential,
+        ..PHI2
     },
 ];
 

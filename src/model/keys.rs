@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::gguf::{FromValue, Gguf};
+use crate::gguf::{FromValue, Gguf, ValueType};
 use crate::{Error, Result};
 
 /// The metadata of one architecture: keys are given without its prefix.
@@ -66,8 +66,73 @@ impl<'a> Keys<'a> {
         if range.contains(&value) {
             return Ok(value);
         }
+        Err(self.outside(key, &range, &value))
+    }
+
+    fn outside(&self, key: &str, range: &RangeInclusive<usize>, value: &usize) -> Error {
         let expected = format!("a number from {} to {}", range.start(), range.end());
-        Err(self.malformed(key, expected, value))
+        self.malformed(key, expected, value)
+    }
+
+    /// Whether the value of a key is an array.
+    pub(crate) fn is_list(&self, key: &str) -> bool {
+        let value = self.gguf.value(&self.full(key));
+        value.is_some_and(|value| value.value_type() == ValueType::Array)
+    }
+
+    /// An array with an element for each block.
+    pub(crate) fn per_block<T>(&self, key: &str, block_count: usize) -> Result<Vec<T>>
+    where
+        Vec<T>: FromValue,
+    {
+        let values: Vec<T> = self.value(key, None)?;
+        if values.len() == block_count {
+            return Ok(values);
+        }
+        let expected = format!("an element for each of {block_count} blocks");
+        Err(self.malformed(key, expected, values.len()))
+    }
+
+    /// A size in `range`, given as a number or for each block.
+    pub(crate) fn sizes(
+        &self,
+        key: &str,
+        default: Option<usize>,
+        range: RangeInclusive<usize>,
+        block_count: usize,
+    ) -> Result<Vec<usize>> {
+        if !self.is_list(key) {
+            return Ok(vec![self.size(key, default, range)?; block_count]);
+        }
+        let sizes: Vec<usize> = self.per_block(key, block_count)?;
+        match sizes.iter().find(|size| !range.contains(size)) {
+            None => Ok(sizes),
+            Some(size) => Err(self.outside(key, &range, size)),
+        }
+    }
+
+    /// As [`Keys::sizes`], of models whose blocks are alike.
+    pub(crate) fn size_of_all(
+        &self,
+        key: &str,
+        default: Option<usize>,
+        range: RangeInclusive<usize>,
+        block_count: usize,
+    ) -> Result<usize> {
+        let sizes = self.sizes(key, default, range, block_count)?;
+        if sizes.iter().all(|size| *size == sizes[0]) {
+            return Ok(sizes[0]);
+        }
+        let what = "values that differ from block to block".to_owned();
+        Err(self.unsupported(key, what, "the same value in all blocks"))
+    }
+
+    /// A finite number above zero, where the key is there.
+    pub(crate) fn optional_positive(&self, key: &str) -> Result<Option<f32>> {
+        match self.optional::<f32>(key)? {
+            None => Ok(None),
+            Some(_) => self.positive(key, None).map(Some),
+        }
     }
 
     /// A finite number above zero.

@@ -5,7 +5,7 @@ mod config;
 mod forward;
 mod keys;
 mod rope;
-mod tiles;
+mod scales;
 mod weights;
 
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::session::{Session, SessionOptions};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
-pub(crate) use config::Config;
+pub(crate) use config::{AttentionShape, Config};
 pub(crate) use forward::{Pass, Workspace};
 pub(crate) use weights::Weights;
 
@@ -115,7 +115,7 @@ impl Model {
     /// Number of token ids, and of logits.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
-        self.0.weights.output.rows()
+        self.0.weights.output.matrix.rows()
     }
 
     /// Positions that the model was trained for.

@@ -3,66 +3,169 @@
 //! Pair `i` of `n / 2` turns by `position * base^(-2i / n)`, changed by the model's scaling:
 //! linear interpolation (Chen et al., 2023) divides every angle; YaRN (Peng et al., 2023) divides
 //! those of slow pairs and scales the magnitude; Llama 3.1 divides each by a factor of its own, which
-//! the file holds as the tensor `rope_freqs.weight`.
+//! the file holds as the tensor `rope_freqs.weight`. LongRoPE (Ding et al., 2024) has two sets of such
+//! factors, `rope_factors_short.weight` and `rope_factors_long.weight`: as in llama.cpp the length of a
+//! session's context chooses, so that all its positions turn alike.
 
 use std::f64::consts::PI;
 
+use super::architecture::{Architecture, YarnRule};
 use super::keys::Keys;
 use crate::Result;
 
+/// How queries and keys of some blocks rotate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct RopeShape {
+    /// Values of a head that rotate: even.
+    pub(crate) dimension_count: usize,
+    pub(crate) freq_base: f32,
+    scaling: RopeScaling,
+    /// Of the rotated values.
+    magnitude: f64,
+    /// Whether `rope_factors_long` and `_short` divide the frequencies, and from how many positions of a
+    /// session on those for long contexts.
+    pub(crate) original_context_length: Option<usize>,
+}
+
 /// How the angles differ from those of the plain formula.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum RopeScaling {
+enum RopeScaling {
     None,
     /// Angles are divided by `factor`.
     Linear {
-        factor: f32,
+        factor: f64,
     },
     /// Angles of slow pairs are divided by `factor`.
     Yarn {
-        factor: f32,
-        original_context_length: usize,
-        attention_factor: f32,
+        factor: f64,
+        ramp: YarnRamp,
     },
 }
 
-impl RopeScaling {
-    pub(super) fn read(keys: &Keys<'_>, context_length: usize) -> Result<RopeScaling> {
+impl RopeShape {
+    /// Of heads with `head_dim` values.
+    pub(super) fn read(
+        keys: &Keys<'_>,
+        architecture: &Architecture,
+        head_dim: usize,
+        context_length: usize,
+    ) -> Result<RopeShape> {
         const TYPE: &str = "rope.scaling.type";
+        const ORIGINAL: &str = "rope.scaling.original_context_length";
+        let dimension_count = dimension_count(keys, head_dim)?;
+        let freq_base = freq_base(keys, dimension_count)?;
+        let original = || keys.size(ORIGINAL, Some(context_length), 1..=usize::MAX);
         let kind = keys.optional::<String>(TYPE)?;
-        match (kind.as_deref(), Self::read_factor(keys)?) {
-            (Some("none"), _) | (Some("linear" | "yarn") | None, None) => Ok(RopeScaling::None),
-            (Some("linear") | None, Some(factor)) => Ok(RopeScaling::Linear { factor }),
-            (Some("yarn"), Some(factor)) => Ok(RopeScaling::Yarn {
-                factor,
-                original_context_length: keys.size(
-                    "rope.scaling.original_context_length",
-                    Some(context_length),
-                    1..=usize::MAX,
-                )?,
-                attention_factor: keys.positive("rope.scaling.attn_factor", Some(1.0))?,
-            }),
-            (Some(other), _) => {
-                Err(keys.unsupported(TYPE, format!("{other:?}"), "none, linear, yarn"))
+        let kind = kind.as_deref();
+        let (scaling, magnitude) = match (kind, read_factor(keys)?) {
+            (Some("none" | "longrope"), _) | (Some("linear" | "yarn") | None, None) => {
+                (RopeScaling::None, 1.0)
             }
+            (Some("linear") | None, Some(factor)) => (RopeScaling::Linear { factor }, 1.0),
+            (Some("yarn"), Some(factor)) => {
+                let yarn = YarnKeys::read(keys, architecture.yarn)?;
+                let base = f64::from(freq_base);
+                let ramp = YarnRamp::new(dimension_count as f64, base, original()? as f64, &yarn);
+                (RopeScaling::Yarn { factor, ramp }, yarn.magnitude(factor))
+            }
+            (Some(other), _) => {
+                let known = "none, linear, yarn, longrope";
+                return Err(keys.unsupported(TYPE, format!("{other:?}"), known));
+            }
+        };
+        let attention_factor = keys.positive("rope.scaling.attn_factor", Some(1.0))?;
+        let has_factors = architecture.long_rope || kind == Some("longrope");
+        Ok(RopeShape {
+            dimension_count,
+            freq_base,
+            scaling,
+            magnitude: magnitude * f64::from(attention_factor),
+            original_context_length: has_factors.then(original).transpose()?,
+        })
+    }
+
+    /// The same with another base, and scaled or not.
+    pub(super) fn in_window(self, freq_base: f32, scaled: bool) -> RopeShape {
+        let plain = RopeShape {
+            scaling: RopeScaling::None,
+            magnitude: 1.0,
+            ..self
+        };
+        RopeShape {
+            freq_base,
+            ..if scaled { self } else { plain }
         }
     }
 
-    fn read_factor(keys: &Keys<'_>) -> Result<Option<f32>> {
-        // The second is the first one's old name.
-        for key in ["rope.scaling.factor", "rope.scale_linear"] {
-            match keys.optional(key)? {
-                None => {}
-                // As in llama.cpp, a factor of 0 is no scaling.
-                Some(0.0) => return Ok(None),
-                Some(factor) if f32::is_finite(factor) && factor > 0.0 => return Ok(Some(factor)),
-                Some(factor) => {
-                    let expected = "a finite number above 0".to_owned();
-                    return Err(keys.malformed(key, expected, factor));
-                }
-            }
+    /// Number of pairs that rotate.
+    pub(crate) fn pairs(&self) -> usize {
+        self.dimension_count / 2
+    }
+}
+
+fn dimension_count(keys: &Keys<'_>, head_dim: usize) -> Result<usize> {
+    const KEY: &str = "rope.dimension_count";
+    let count = keys.size(KEY, Some(head_dim), 2..=head_dim)?;
+    if !count.is_multiple_of(2) {
+        return Err(keys.malformed(KEY, "an even number".to_owned(), count));
+    }
+    Ok(count)
+}
+
+/// The base; Hunyuan's `alpha` raises it to `base * alpha^(n / (n - 2))` for `n` values that rotate.
+fn freq_base(keys: &Keys<'_>, dimension_count: usize) -> Result<f32> {
+    let base = keys.positive("rope.freq_base", Some(10_000.0))?;
+    let alpha = keys.positive("rope.scaling.alpha", Some(1.0))?;
+    let n_rot = dimension_count as f32;
+    Ok(if alpha == 1.0 {
+        base
+    } else {
+        base * alpha.powf(n_rot / (n_rot - 2.0))
+    })
+}
+
+fn read_factor(keys: &Keys<'_>) -> Result<Option<f64>> {
+    // The second is the first one's old name.
+    for key in ["rope.scaling.factor", "rope.scale_linear"] {
+        match keys.optional::<f32>(key)? {
+            None => {}
+            // As in llama.cpp, a factor of 0 is no scaling.
+            Some(0.0) => return Ok(None),
+            Some(_) => return Ok(Some(f64::from(keys.positive(key, None)?))),
         }
-        Ok(None)
+    }
+    Ok(None)
+}
+
+/// YaRN's own metadata.
+struct YarnKeys {
+    /// Turns within the original context at which the ramp begins and ends.
+    beta_fast: f64,
+    beta_slow: f64,
+    log_multiplier: Option<f64>,
+}
+
+impl YarnKeys {
+    fn read(keys: &Keys<'_>, rule: YarnRule) -> Result<YarnKeys> {
+        let own = |key, default| match rule {
+            YarnRule::Standard => Ok(default),
+            YarnRule::OwnKeys => keys.positive(key, Some(default)),
+        };
+        let log_multiplier = match rule {
+            YarnRule::Standard => None,
+            YarnRule::OwnKeys => keys.optional_positive("rope.scaling.yarn_log_multiplier")?,
+        };
+        Ok(YarnKeys {
+            beta_fast: own("rope.scaling.yarn_beta_fast", 32.0)?.into(),
+            beta_slow: own("rope.scaling.yarn_beta_slow", 1.0)?.into(),
+            log_multiplier: log_multiplier.map(f64::from),
+        })
+    }
+
+    /// By how much rotated values grow.
+    fn magnitude(&self, factor: f64) -> f64 {
+        let grown = |multiplier: f64| 1.0 + 0.1 * multiplier * factor.ln();
+        grown(1.0) / grown(self.log_multiplier.unwrap_or(0.0))
     }
 }
 
@@ -74,47 +177,25 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// Of `dimension_count` values, an even number. `factors`, one per pair, divide the frequencies;
-    /// empty for none.
-    pub(crate) fn new(
-        dimension_count: usize,
-        freq_base: f32,
-        scaling: RopeScaling,
-        factors: &[f32],
-    ) -> Rope {
-        let n_rot = dimension_count as f64;
-        let base = f64::from(freq_base);
-        let mut frequencies: Vec<f64> = (0..dimension_count / 2)
-            .map(|i| {
-                let factor = factors.get(i).map_or(1.0, |&factor| f64::from(factor));
-                base.powf(-2.0 * i as f64 / n_rot) / factor
-            })
-            .collect();
-        let mut magnitude = 1.0;
-        match scaling {
-            RopeScaling::None => {}
-            RopeScaling::Linear { factor } => {
-                frequencies
-                    .iter_mut()
-                    .for_each(|frequency| *frequency /= f64::from(factor));
-            }
-            RopeScaling::Yarn {
-                factor,
-                original_context_length,
-                attention_factor,
-            } => {
-                let factor = f64::from(factor);
-                let ramp = YarnRamp::new(n_rot, base, original_context_length as f64);
-                for (i, frequency) in frequencies.iter_mut().enumerate() {
+    /// `factors`, one per pair, divide the frequencies; empty for none.
+    pub(crate) fn new(shape: &RopeShape, factors: &[f32]) -> Rope {
+        let n_rot = shape.dimension_count as f64;
+        let base = f64::from(shape.freq_base);
+        let frequency = |i: usize| {
+            let factor = factors.get(i).map_or(1.0, |&factor| f64::from(factor));
+            let frequency = base.powf(-2.0 * i as f64 / n_rot) / factor;
+            match shape.scaling {
+                RopeScaling::None => frequency,
+                RopeScaling::Linear { factor } => frequency / factor,
+                RopeScaling::Yarn { factor, ramp } => {
                     let keep = ramp.keep(i as f64);
-                    *frequency *= keep + (1.0 - keep) / factor;
+                    frequency * (keep + (1.0 - keep) / factor)
                 }
-                magnitude = (1.0 + 0.1 * factor.ln()) * f64::from(attention_factor);
             }
-        }
+        };
         Rope {
-            frequencies,
-            magnitude,
+            frequencies: (0..shape.pairs()).map(frequency).collect(),
+            magnitude: shape.magnitude,
         }
     }
 
@@ -135,23 +216,20 @@ impl Rope {
 }
 
 /// Between which pairs YaRN goes over from keeping to dividing the angle.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct YarnRamp {
     low: f64,
     high: f64,
 }
 
 impl YarnRamp {
-    /// Turns within the original context at which the ramp begins and ends.
-    const BETA_FAST: f64 = 32.0;
-    const BETA_SLOW: f64 = 1.0;
-
-    fn new(n_rot: f64, base: f64, original_context_length: f64) -> Self {
+    fn new(n_rot: f64, base: f64, original_context_length: f64, keys: &YarnKeys) -> Self {
         let pair = |turns: f64| {
             n_rot * (original_context_length / (turns * 2.0 * PI)).ln() / (2.0 * base.ln())
         };
         Self {
-            low: pair(Self::BETA_FAST).floor().max(0.0),
-            high: pair(Self::BETA_SLOW).ceil().min(n_rot - 1.0),
+            low: pair(keys.beta_fast).floor().max(0.0),
+            high: pair(keys.beta_slow).ceil().min(n_rot - 1.0),
         }
     }
 
@@ -169,7 +247,12 @@ mod tests {
     fn the_yarn_ramp_of_qwen_lies_where_the_formula_puts_it() {
         // 128 dimensions, base 10^6, 32768 positions: 128 ln(32768 / 64 pi) / (2 ln 10^6) = 23.6,
         // and 39.6 with 2 pi.
-        let ramp = YarnRamp::new(128.0, 1e6, 32768.0);
+        let keys = YarnKeys {
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            log_multiplier: None,
+        };
+        let ramp = YarnRamp::new(128.0, 1e6, 32768.0, &keys);
         assert_eq!((ramp.low, ramp.high), (23.0, 40.0));
         assert_eq!((ramp.keep(10.0), ramp.keep(63.0)), (1.0, 0.0));
         assert!((ramp.keep(31.5) - 0.5).abs() < 1e-12);

@@ -3,6 +3,7 @@
 //! ```text
 //! for each block of 256 positions
 //!     scores = queries . keys                              panel product, keys as the weights
+//!     scores = cap * tanh(scores / cap) + slope * distance where the model has them
 //!     new    = max(maximum, scores);  shrink = e^(maximum - new)
 //!     p      = e^(scores - new), zero where a row does not see
 //!     sum    = sum * shrink + (sum of p)
@@ -18,7 +19,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::elementwise::{exp_sum, largest};
+use super::elementwise::{exp_sum, largest, soft_cap_in};
 use super::kv::{BLOCK, Bytes, CacheType, HeadLayout};
 use crate::columns::{ColumnsMut, Store};
 use crate::format::Sixteen;
@@ -33,20 +34,32 @@ const POSITIONS: usize = 256;
 /// What [`attend`] computes.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
-    /// `[rows, head_dim]`, rotated and scaled.
+    /// `[rows, key head_dim]`, rotated and scaled.
     pub queries: &'a [f32],
     /// The positions that each row sees.
     pub visible: &'a [Range<usize>],
-    /// How keys and values lie.
-    pub layout: HeadLayout,
-    /// The head's keys.
-    pub keys: &'a [Line],
-    /// The head's values.
-    pub values: &'a [Line],
+    /// How far away positions are disfavoured: of each row, or of none.
+    pub alibi: &'a [Alibi],
+    /// What keeps scores in bounds, see [`soft_cap`](super::soft_cap).
+    pub soft_cap: Option<f32>,
+    /// The head's keys, and how they lie.
+    pub keys: (HeadLayout, &'a [Line]),
+    /// The head's values, and how they lie: with the same capacity and type.
+    pub values: (HeadLayout, &'a [Line]),
+}
+
+/// Attention with linear biases: `slope * (s - position)` is added to the score of position `s` (Press et
+/// al., "Train Short, Test Long", 2021).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Alibi {
+    /// Of the row's head.
+    pub slope: f32,
+    /// The row's own position.
+    pub position: usize,
 }
 
 /// `out[row] = sum over the visible positions of softmax(queries . keys) * values`, row-major
-/// `[rows, head_dim]`. A row that sees nothing gets zeros.
+/// `[rows, value head_dim]`. A row that sees nothing gets zeros.
 ///
 /// # Panics
 /// If the shapes do not agree.
@@ -56,46 +69,58 @@ pub fn attend(
     scratch: &mut AttentionScratch,
     out: &mut [f32],
 ) {
-    let Attention {
-        queries,
-        visible,
-        layout,
-        keys,
-        values,
-    } = attention;
-    let rows = visible.len() * layout.head_dim;
-    assert_eq!((queries.len(), out.len()), (rows, rows), "rows");
-    assert_eq!(
-        (keys.len(), values.len()),
-        (layout.lines(), layout.lines()),
-        "lines of the cache"
-    );
-    assert!(
-        visible.iter().all(|range| range.end <= layout.capacity()),
-        "visible positions in the cache"
-    );
+    attention.check(out);
     let attend = Attend {
         attention,
         scratch,
         out,
     };
-    match layout.cache_type {
+    match attention.keys.0.cache_type {
         CacheType::F32 => level.run(AttendIn::<F32>(attend, PhantomData)),
         CacheType::F16 => level.run(AttendIn::<F16>(attend, PhantomData)),
         CacheType::Q8_0 => level.run(AttendIn::<Bytes>(attend, PhantomData)),
     }
 }
 
+impl Attention<'_> {
+    fn check(&self, out: &[f32]) {
+        let rows = self.visible.len();
+        let ((keys, key_lines), (values, value_lines)) = (self.keys, self.values);
+        assert_eq!(
+            (self.queries.len(), out.len()),
+            (rows * keys.head_dim, rows * values.head_dim),
+            "rows"
+        );
+        assert!([0, rows].contains(&self.alibi.len()), "biases of all rows");
+        assert_eq!(
+            (key_lines.len(), value_lines.len()),
+            (keys.lines(), values.lines()),
+            "lines of the cache"
+        );
+        assert_eq!(
+            (keys.cache_type, keys.capacity()),
+            (values.cache_type, values.capacity()),
+            "keys and values alike"
+        );
+        assert!(
+            self.visible
+                .iter()
+                .all(|range| range.end <= keys.capacity()),
+            "visible positions in the cache"
+        );
+    }
+}
+
 /// Working memory of [`attend`]; one per thread, kept from call to call.
 #[derive(Debug, Default)]
 pub struct AttentionScratch {
-    /// `[rows, padded head_dim]`
+    /// `[rows, padded key head_dim]`
     queries: Vec<f32>,
     /// `[rows, POSITIONS]`: scores, then their exponentials.
     scores: Vec<f32>,
     /// `[rows, POSITIONS]`: scores of a block of dimensions, or exponentials times its scales.
     scaled: Vec<f32>,
-    /// `[rows, padded head_dim]`
+    /// `[rows, padded value head_dim]`
     out: Vec<f32>,
     /// Maximum and sum of each row so far.
     softmax: Vec<[f32; 2]>,
@@ -141,14 +166,14 @@ impl<C: Sixteen> Kernel for AttendIn<'_, '_, C> {
             out,
         } = self.0;
         let visible = attention.visible;
-        let head_dim = attention.layout.head_dim;
-        let padded = attention.layout.padded_dim();
-        scratch.start(visible.len(), attention.queries, head_dim, padded);
+        let (head_dim, padded) = (attention.values.0.head_dim, attention.values.0.padded_dim());
+        scratch.start(&attention);
         let first = visible.iter().map(|range| range.start).min().unwrap_or(0);
         let end = visible.iter().map(|range| range.end).max().unwrap_or(0);
         for start in (first / POSITIONS * POSITIONS..end).step_by(POSITIONS) {
             let block = start..end.min(start + POSITIONS);
             scratch.add_keys::<S, C>(simd, &attention, &block);
+            scratch.adjust(simd, &attention, &block);
             scratch.exponentials(simd, visible, &block, padded);
             scratch.add_values::<S, C>(simd, &attention, &block);
         }
@@ -215,20 +240,23 @@ fn scale_rows<S: Simd>(simd: S, values: &[f32], scales: &[f32], add: bool, to: &
 }
 
 impl AttentionScratch {
-    fn start(&mut self, rows: usize, queries: &[f32], head_dim: usize, padded: usize) {
+    fn start(&mut self, attention: &Attention<'_>) {
+        let rows = attention.visible.len();
+        let (keys, values) = (attention.keys.0, attention.values.0);
+        let head_dim = keys.head_dim;
         self.queries.clear();
-        self.queries.resize(rows * padded, 0.0);
+        self.queries.resize(rows * keys.padded_dim(), 0.0);
         for (to, query) in self
             .queries
-            .chunks_exact_mut(padded)
-            .zip(queries.chunks_exact(head_dim))
+            .chunks_exact_mut(keys.padded_dim())
+            .zip(attention.queries.chunks_exact(head_dim))
         {
             to[..head_dim].copy_from_slice(query);
         }
         self.scores.resize(rows * POSITIONS, 0.0);
         self.scaled.resize(rows * POSITIONS, 0.0);
         self.out.clear();
-        self.out.resize(rows * padded, 0.0);
+        self.out.resize(rows * values.padded_dim(), 0.0);
         self.softmax.clear();
         self.softmax.resize(rows, [f32::NEG_INFINITY, 0.0]);
     }
@@ -241,7 +269,7 @@ impl AttentionScratch {
         attention: &Attention<'_>,
         block: &Range<usize>,
     ) {
-        let Attention { layout, keys, .. } = *attention;
+        let (layout, keys) = attention.keys;
         let (head_dim, padded) = (layout.head_dim, layout.padded_dim());
         let scaled = layout.cache_type == CacheType::Q8_0;
         let chunks: &[C::Chunk] = bytemuck::cast_slice(keys);
@@ -282,7 +310,7 @@ impl AttentionScratch {
         attention: &Attention<'_>,
         block: &Range<usize>,
     ) {
-        let Attention { layout, values, .. } = *attention;
+        let (layout, values) = attention.values;
         let padded = layout.padded_dim();
         let scaled = layout.cache_type == CacheType::Q8_0;
         let chunks: &[C::Chunk] = bytemuck::cast_slice(values);
@@ -300,6 +328,20 @@ impl AttentionScratch {
             let exponentials = if scaled { &self.scaled } else { &self.scores };
             let out = (&mut self.out[..], padded);
             product(simd, panel, (exponentials, POSITIONS), Store::Add, dim, out);
+        }
+    }
+
+    /// Bounds and biases the scores of `block`.
+    #[inline(always)]
+    fn adjust<S: Simd>(&mut self, simd: S, attention: &Attention<'_>, block: &Range<usize>) {
+        if let Some(cap) = attention.soft_cap {
+            soft_cap_in(simd, cap, &mut self.scores);
+        }
+        let rows = self.scores.chunks_exact_mut(POSITIONS);
+        for (scores, &Alibi { slope, position }) in rows.zip(attention.alibi) {
+            for (score, other) in scores.iter_mut().zip(block.clone()) {
+                *score += slope * (other as f32 - position as f32);
+            }
         }
     }
 

@@ -3,44 +3,204 @@
 use crate::level::Level;
 use crate::simd::{Kernel, Simd};
 
-/// `gate = silu(gate) * up`, where `silu(x) = x / (1 + e^-x)`.
+/// Activation functions of feed-forward networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + e^-x)`.
+    Silu,
+    /// In the form with tanh, which equals `x / (1 + e^(-2 u))` with `u = sqrt(2 / pi) * (x + 0.044715
+    /// x^3)` (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016).
+    Gelu,
+    /// `g / (1 + e^(-1.702 g)) * (up + 1)` where `g = min(x, 7)` and `up` is kept from -7 to 7 (gpt-oss).
+    ClampedSilu,
+}
+
+/// `gate = activation(gate) * up`.
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn silu_mul(level: Level, gate: &mut [f32], up: &[f32]) {
+pub fn gate_mul(level: Level, activation: Activation, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len(), "gate and up");
-    level.run(SiluMul { gate, up });
+    level.run(Activate {
+        activation,
+        values: gate,
+        up: Some(up),
+    });
 }
 
-struct SiluMul<'a> {
-    gate: &'a mut [f32],
-    up: &'a [f32],
+/// `values = activation(values)`.
+pub fn activate(level: Level, activation: Activation, values: &mut [f32]) {
+    level.run(Activate {
+        activation,
+        values,
+        up: None,
+    });
 }
 
-impl Kernel for SiluMul<'_> {
+struct Activate<'a> {
+    activation: Activation,
+    values: &'a mut [f32],
+    /// Ones where there is nothing.
+    up: Option<&'a [f32]>,
+}
+
+impl Kernel for Activate<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (gates, gate_rest) = self.gate.as_chunks_mut::<16>();
-        let (ups, up_rest) = self.up.as_chunks::<16>();
-        for (gate, up) in gates.iter_mut().zip(ups) {
-            silu_mul_16(simd, gate, up);
+        let Self {
+            activation,
+            values,
+            up,
+        } = self;
+        match activation {
+            Activation::Silu => map(simd, values, up, Silu),
+            Activation::Gelu => map(simd, values, up, Gelu),
+            Activation::ClampedSilu => map(simd, values, up, ClampedSilu),
         }
-        let (mut gate, mut up) = ([0.0; 16], [0.0; 16]);
-        gate[..gate_rest.len()].copy_from_slice(gate_rest);
-        up[..up_rest.len()].copy_from_slice(up_rest);
-        silu_mul_16(simd, &mut gate, &up);
-        gate_rest.copy_from_slice(&gate[..gate_rest.len()]);
+    }
+}
+
+/// A function of two numbers. No closure: those are compiled without the level's instructions.
+trait Map: Copy {
+    fn of<S: Simd>(self, simd: S, x: S::Floats, other: S::Floats) -> S::Floats;
+}
+
+#[derive(Clone, Copy)]
+struct Silu;
+
+impl Map for Silu {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: S::Floats, up: S::Floats) -> S::Floats {
+        simd.mul(times_sigmoid(simd, x, x), up)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Gelu;
+
+impl Map for Gelu {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: S::Floats, up: S::Floats) -> S::Floats {
+        let scale = simd.splat(2.0 * (2.0 * std::f32::consts::FRAC_1_PI).sqrt());
+        let cubic = simd.mul(simd.splat(0.044_715), simd.mul(x, x));
+        let twice = simd.mul(simd.mul(scale, x), simd.add(simd.splat(1.0), cubic));
+        simd.mul(times_sigmoid(simd, x, twice), up)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ClampedSilu;
+
+impl Map for ClampedSilu {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: S::Floats, up: S::Floats) -> S::Floats {
+        let (least, most) = (simd.splat(-7.0), simd.splat(7.0));
+        let x = simd.min(x, most);
+        let up = simd.max(simd.min(up, most), least);
+        let gate = times_sigmoid(simd, x, simd.mul(simd.splat(1.702), x));
+        simd.mul(gate, simd.add(up, simd.splat(1.0)))
+    }
+}
+
+/// `values *= sigmoid(gate)`, where `sigmoid(x) = 1 / (1 + e^-x)`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn sigmoid_mul(level: Level, values: &mut [f32], gate: &[f32]) {
+    assert_eq!(values.len(), gate.len(), "values and gate");
+    level.run(SigmoidMul { values, gate });
+}
+
+struct SigmoidMul<'a> {
+    values: &'a mut [f32],
+    gate: &'a [f32],
+}
+
+impl Kernel for SigmoidMul<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        map(simd, self.values, Some(self.gate), TimesSigmoid);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct TimesSigmoid;
+
+impl Map for TimesSigmoid {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, value: S::Floats, gate: S::Floats) -> S::Floats {
+        times_sigmoid(simd, value, gate)
+    }
+}
+
+/// `value / (1 + e^-x)`.
+#[inline(always)]
+fn times_sigmoid<S: Simd>(simd: S, value: S::Floats, x: S::Floats) -> S::Floats {
+    let negated = simd.sub(simd.splat(0.0), x);
+    simd.div(value, simd.add(simd.splat(1.0), simd.exp(negated)))
+}
+
+/// `cap * tanh(values / cap)`: no magnitude beyond `cap`.
+pub fn soft_cap(level: Level, cap: f32, values: &mut [f32]) {
+    level.run(SoftCap { cap, values });
+}
+
+struct SoftCap<'a> {
+    cap: f32,
+    values: &'a mut [f32],
+}
+
+impl Kernel for SoftCap<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        soft_cap_in(simd, self.cap, self.values);
     }
 }
 
 #[inline(always)]
-fn silu_mul_16<S: Simd>(simd: S, gate: &mut [f32; 16], up: &[f32; 16]) {
-    let value = simd.load(gate);
-    let negated = simd.sub(simd.splat(0.0), value);
-    let silu = simd.div(value, simd.add(simd.splat(1.0), simd.exp(negated)));
-    simd.store(simd.mul(silu, simd.load(up)), gate);
+pub(super) fn soft_cap_in<S: Simd>(simd: S, cap: f32, values: &mut [f32]) {
+    map(simd, values, None, Cap(cap));
+}
+
+#[derive(Clone, Copy)]
+struct Cap(f32);
+
+impl Map for Cap {
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, x: S::Floats, _: S::Floats) -> S::Floats {
+        // tanh(y) = 2 sigmoid(2 y) - 1
+        let (one, twice) = (simd.splat(1.0), simd.mul(x, simd.splat(2.0 / self.0)));
+        let sigmoid = times_sigmoid(simd, one, twice);
+        simd.mul(
+            simd.splat(self.0),
+            simd.sub(simd.add(sigmoid, sigmoid), one),
+        )
+    }
+}
+
+/// Replaces each of `values` by `map` of it and its neighbour in `others`, of the same length; of 1
+/// where there is none.
+#[inline(always)]
+fn map<S: Simd>(simd: S, values: &mut [f32], others: Option<&[f32]>, map: impl Map) {
+    let (vectors, rest) = values.as_chunks_mut::<16>();
+    let (other_vectors, other_rest) = others.unwrap_or_default().as_chunks::<16>();
+    let ones = [1.0; 16];
+    for (i, vector) in vectors.iter_mut().enumerate() {
+        let other = simd.load(other_vectors.get(i).unwrap_or(&ones));
+        simd.store(map.of(simd, simd.load(vector), other), vector);
+    }
+    let (mut tail, mut other_tail) = ([0.0; 16], ones);
+    tail[..rest.len()].copy_from_slice(rest);
+    other_tail[..other_rest.len()].copy_from_slice(other_rest);
+    let mapped = map.of(simd, simd.load(&tail), simd.load(&other_tail));
+    simd.store(mapped, &mut tail);
+    rest.copy_from_slice(&tail[..rest.len()]);
 }
 
 /// `e^x / sum of e^x`, in place. Nothing happens to an empty slice.

@@ -8,10 +8,12 @@ mod kv;
 mod norm;
 mod rope;
 
-pub use attention::{Attention, AttentionScratch, attend};
-pub use elementwise::{add_to, silu_mul, softmax, to_f16};
+pub use attention::{Alibi, Attention, AttentionScratch, attend};
+pub use elementwise::{
+    Activation, activate, add_to, gate_mul, sigmoid_mul, soft_cap, softmax, to_f16,
+};
 pub use kv::{CacheType, HeadLayout, Side, UnknownCacheType};
-pub use norm::rms_norm;
+pub use norm::{layer_norm, rms_norm, rms_scale};
 pub use rope::{Pairing, rotate};
 
 #[cfg(test)]

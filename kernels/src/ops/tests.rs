@@ -52,7 +52,7 @@ fn softmax_and_silu_follow_their_formulas_over_the_whole_range() {
                 .map(|x| x / (1.0 + (-x).exp()) * 0.5)
                 .collect();
             let mut silu = values.clone();
-            silu_mul(level, &mut silu, &vec![0.5; count]);
+            gate_mul(level, Activation::Silu, &mut silu, &vec![0.5; count]);
             close(&silu, &gate, 1e-6);
             softmax(level, &mut values);
             let sum: f64 = exps.iter().sum();
@@ -63,12 +63,76 @@ fn softmax_and_silu_follow_their_formulas_over_the_whole_range() {
             );
         }
         let mut large = vec![-1e30, 1e30, f32::NEG_INFINITY, 0.0];
-        silu_mul(level, &mut large, &[1.0; 4]);
+        activate(level, Activation::Silu, &mut large);
         assert_eq!(large[1], 1e30, "{level}");
         assert!(
             large[0].abs() < 1e-6 && large[3] == 0.0,
             "{level}: {large:?}"
         );
+    }
+}
+
+#[test]
+fn layer_norm_follows_its_formula() {
+    for level in levels() {
+        for cols in [1, 15, 16, 40, 576] {
+            let rows: Vec<f32> = Random(1).floats(3 * cols).iter().map(|x| x + 0.5).collect();
+            let weight = Random(2).floats(cols);
+            let mut out = vec![0.0; rows.len()];
+            layer_norm(level, &rows, &weight, 1e-3, &mut out);
+            for (row, out) in rows.chunks(cols).zip(out.chunks(cols)) {
+                let row = doubles(row);
+                let mean = row.iter().sum::<f64>() / cols as f64;
+                let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / cols as f64;
+                let scale = 1.0 / (variance + f64::from(1e-3_f32)).sqrt();
+                let expected = row
+                    .iter()
+                    .zip(doubles(&weight))
+                    .map(|(x, w)| (x - mean) * scale * w);
+                close(out, &expected.collect::<Vec<_>>(), 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn activations_and_soft_caps_follow_their_formulas() {
+    let formula = |activation: Activation, x: f64| match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Gelu => {
+            let scale = (2.0 / std::f64::consts::PI).sqrt();
+            0.5 * x * (1.0 + (scale * (x + 0.044_715 * x.powi(3))).tanh())
+        }
+        Activation::ClampedSilu => x.min(7.0) / (1.0 + (-1.702 * x.min(7.0)).exp()),
+    };
+    for level in levels() {
+        for count in [1, 7, 16, 100] {
+            let values: Vec<f32> = Random(3).floats(count).iter().map(|x| x * 20.0).collect();
+            let up: Vec<f32> = Random(4).floats(count).iter().map(|x| x * 20.0).collect();
+            let pairs = || doubles(&values).into_iter().zip(doubles(&up));
+            for activation in [Activation::Silu, Activation::Gelu, Activation::ClampedSilu] {
+                let mut gated = values.clone();
+                gate_mul(level, activation, &mut gated, &up);
+                let factor = |up: f64| match activation {
+                    Activation::ClampedSilu => up.clamp(-7.0, 7.0) + 1.0,
+                    _ => up,
+                };
+                let expected = pairs().map(|(x, up)| formula(activation, x) * factor(up));
+                close(&gated, &expected.collect::<Vec<_>>(), 2e-6);
+            }
+            let mut plain = values.clone();
+            activate(level, Activation::Gelu, &mut plain);
+            let expected = pairs().map(|(x, _)| formula(Activation::Gelu, x));
+            close(&plain, &expected.collect::<Vec<_>>(), 2e-6);
+            let mut gated = values.clone();
+            sigmoid_mul(level, &mut gated, &up);
+            let expected = pairs().map(|(x, gate)| x / (1.0 + (-gate).exp()));
+            close(&gated, &expected.collect::<Vec<_>>(), 2e-6);
+            let mut capped = values.clone();
+            soft_cap(level, 5.0, &mut capped);
+            let expected = pairs().map(|(x, _)| 5.0 * (x / 5.0).tanh());
+            close(&capped, &expected.collect::<Vec<_>>(), 2e-6);
+        }
     }
 }
 
@@ -116,38 +180,46 @@ fn halves_are_the_nearest() {
 }
 
 fn naive_attention(
-    queries: &[f32],
-    visible: &[Range<usize>],
-    keys: &[f32],
-    values: &[f32],
-    dim: usize,
-) -> Vec<f64> {
-    let (queries, keys, values) = (doubles(queries), doubles(keys), doubles(values));
-    queries
-        .chunks(dim)
-        .zip(visible)
-        .flat_map(|(query, visible)| {
-            let score = |p: usize| {
-                query
-                    .iter()
-                    .zip(&keys[p * dim..])
-                    .map(|(q, k)| q * k)
-                    .sum::<f64>()
-            };
-            let exps: Vec<_> = visible.clone().map(|p| score(p).exp()).collect();
-            let sum: f64 = exps.iter().sum();
-            let values = &values;
-            (0..dim)
-                .map(move |i| {
-                    let weighted = visible
-                        .clone()
-                        .zip(&exps)
-                        .map(|(p, exp)| exp * values[p * dim + i]);
-                    weighted.sum::<f64>() / if sum > 0.0 { sum } else { 1.0 }
+    attention: &Attention<'_>,
+    (keys, key_dim): (&[f32], usize),
+    (values, value_dim): (&[f32], usize),
+) -> Vec<Naive> {
+    let (queries, keys, values) = (doubles(attention.queries), doubles(keys), doubles(values));
+    let rows = queries.chunks(key_dim).zip(attention.visible).enumerate();
+    let row = |(row, (query, visible)): (usize, (&[f64], &Range<usize>))| {
+        let score = |p: usize| {
+            let pairs = query.iter().zip(&keys[p * key_dim..]);
+            let mut score = pairs.map(|(q, k)| q * k).sum::<f64>();
+            if let Some(cap) = attention.soft_cap.map(f64::from) {
+                score = cap * (score / cap).tanh();
+            }
+            let bias = attention.alibi.get(row);
+            score
+                + bias.map_or(0.0, |alibi| {
+                    f64::from(alibi.slope) * (p as f64 - alibi.position as f64)
                 })
-                .collect::<Vec<_>>()
-        })
-        .collect()
+        };
+        let scores: Vec<f64> = visible.clone().map(score).collect();
+        let sum: f64 = scores.iter().map(|score| score.exp()).sum();
+        let value = |i: usize| {
+            let weighted = visible.clone().zip(&scores);
+            let total: f64 = weighted
+                .map(|(p, score)| score.exp() * values[p * value_dim + i])
+                .sum();
+            total / if sum > 0.0 { sum } else { 1.0 }
+        };
+        Naive {
+            out: (0..value_dim).map(value).collect(),
+            scores,
+        }
+    };
+    rows.map(row).collect()
+}
+
+/// What attention gives for a row, and what the softmax is of.
+struct Naive {
+    out: Vec<f64>,
+    scores: Vec<f64>,
 }
 
 /// What a cache of `cache_type` keeps of `rows`, `[positions, dim]`.
@@ -177,24 +249,26 @@ fn head(level: Level, layout: HeadLayout, side: Side, positions: usize) -> (Vec<
 #[test]
 fn attention_equals_the_naive_one() {
     let mut scratch = AttentionScratch::new();
-    for (level, cache_type) in levels().flat_map(|level| {
-        [CacheType::F32, CacheType::F16, CacheType::Q8_0].map(|cache_type| (level, cache_type))
+    for (level, &cache_type) in levels().flat_map(|level| {
+        CacheType::ALL
+            .iter()
+            .map(move |cache_type| (level, cache_type))
     }) {
-        for (dim, positions, rows) in [
-            (16, 1, 1),
-            (64, 5, 7),
-            (80, 300, 9),
-            (40, 700, 3),
-            (128, 257, 20),
+        for (key_dim, value_dim, positions, rows, soft_cap) in [
+            (16, 16, 1, 1, None),
+            (64, 64, 5, 7, None),
+            (80, 80, 300, 9, None),
+            (40, 72, 700, 3, Some(1.5)),
+            (128, 33, 257, 20, None),
         ] {
-            let layout = HeadLayout::new(cache_type, dim, positions).expect("a small size");
+            let layout = |dim| HeadLayout::new(cache_type, dim, positions).expect("a small size");
             let queries: Vec<f32> = Random(5)
-                .floats(rows * dim)
+                .floats(rows * key_dim)
                 .iter()
                 .map(|x| x * 2.0)
                 .collect();
-            let (keys, key_lines) = head(level, layout, Side::Keys, positions);
-            let (values, value_lines) = head(level, layout, Side::Values, positions);
+            let (keys, key_lines) = head(level, layout(key_dim), Side::Keys, positions);
+            let (values, value_lines) = head(level, layout(value_dim), Side::Values, positions);
             // Causal, a window, and a row that sees nothing.
             let visible: Vec<_> = (0..rows)
                 .map(|row| match row % 3 {
@@ -203,30 +277,33 @@ fn attention_equals_the_naive_one() {
                     _ => 0..0,
                 })
                 .collect();
-            let mut out = vec![9.0; rows * dim];
-            let attention = Attention {
-                queries: &queries,
-                visible: &visible,
-                layout,
-                keys: &key_lines,
-                values: &value_lines,
-            };
-            attend(level, attention, &mut scratch, &mut out);
-            let expected = naive_attention(&queries, &visible, &keys, &values, dim);
-            close(&out, &expected, 2e-5);
-            for ((row, visible), [largest, sum]) in
-                visible.iter().enumerate().zip(scratch.softmax())
-            {
-                let scores = visible.clone().map(|position| {
-                    let products = (0..dim).map(|i| {
-                        f64::from(queries[row * dim + i]) * f64::from(keys[position * dim + i])
-                    });
-                    products.sum::<f64>()
-                });
-                let expected: f64 = scores
-                    .map(|score| (score - f64::from(*largest)).exp())
-                    .sum();
-                close(&[*sum], &[expected], 1e-4);
+            let alibi: Vec<_> = (0..rows)
+                .map(|row| Alibi {
+                    slope: 0.5 / (row + 1) as f32,
+                    position: positions - 1,
+                })
+                .collect();
+            for alibi in [&alibi[..], &[]] {
+                let mut out = vec![9.0; rows * value_dim];
+                let attention = Attention {
+                    queries: &queries,
+                    visible: &visible,
+                    alibi,
+                    soft_cap,
+                    keys: (layout(key_dim), &key_lines),
+                    values: (layout(value_dim), &value_lines),
+                };
+                attend(level, attention, &mut scratch, &mut out);
+                let naive = naive_attention(&attention, (&keys, key_dim), (&values, value_dim));
+                let found = out.chunks(value_dim).zip(scratch.softmax());
+                for (naive, (out, [largest, sum])) in naive.iter().zip(found) {
+                    close(out, &naive.out, 2e-5);
+                    let exponentials = naive
+                        .scores
+                        .iter()
+                        .map(|score| (score - f64::from(*largest)).exp());
+                    close(&[*sum], &[exponentials.sum()], 1e-4);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::config::Config;
+use crate::model::config::AttentionShape;
 
 /// Rows of queries that attention takes at a time: enough that reading a key costs little.
 const ATTENTION_ROWS: usize = 56;
@@ -27,13 +27,12 @@ pub(super) struct Tiles {
 
 impl Tiles {
     /// `positions` are all that the last token sees.
-    pub(super) fn new(config: &Config, tokens: usize, positions: usize) -> Self {
-        let group = config.head_count / config.head_count_kv;
-        let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens.max(1));
+    pub(super) fn new(shape: &AttentionShape, tokens: usize, positions: usize) -> Self {
+        let tile_tokens = (ATTENTION_ROWS / shape.group()).clamp(1, tokens.max(1));
         Self {
             tokens,
             tile_tokens,
-            heads: config.head_count_kv,
+            heads: shape.head_count_kv,
             parts: if tile_tokens == tokens {
                 positions.div_ceil(PART_POSITIONS)
             } else {
@@ -87,26 +86,26 @@ impl Tiles {
 }
 
 /// How an item of attention lies in its row: for each token the outputs of the query heads,
-/// `[tile tokens, group, head_dim]`, then of each the largest score and the sum of its exponentials,
+/// `[tile tokens, group, value_dim]`, then of each the largest score and the sum of its exponentials,
 /// `[tile tokens, group]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attended {
     /// Query heads that share a key head.
     pub(super) group: usize,
-    head_dim: usize,
+    value_dim: usize,
 }
 
 impl Attended {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(shape: &AttentionShape) -> Self {
         Self {
-            group: config.head_count / config.head_count_kv,
-            head_dim: config.head_dim,
+            group: shape.group(),
+            value_dim: shape.value_dim,
         }
     }
 
     /// Values of a token's outputs.
     pub(super) fn outputs(self) -> usize {
-        self.group * self.head_dim
+        self.group * self.value_dim
     }
 
     /// Values of a token.
@@ -135,23 +134,27 @@ impl Attended {
     }
 
     /// Appends a token's outputs: those of its parts, each weighted with its share of the softmax.
+    /// `sinks` are further logits, one per query head or none, which nothing belongs to.
     pub(super) fn merge<'a>(
         self,
         parts: impl Iterator<Item = (&'a [f32], &'a [[f32; 2]])> + Clone,
+        sinks: &[f32],
         to: &mut Vec<f32>,
     ) {
         let start = to.len();
         to.resize(start + self.outputs(), 0.0);
-        for (row, to) in to[start..].chunks_exact_mut(self.head_dim).enumerate() {
+        for (row, to) in to[start..].chunks_exact_mut(self.value_dim).enumerate() {
             let softmax = parts.clone().map(|(_, softmax)| softmax[row]);
+            let sink = sinks.get(row).map(|&sink| [sink, 1.0]);
             let largest = softmax
                 .clone()
+                .chain(sink)
                 .fold(f32::NEG_INFINITY, |max, [value, _]| max.max(value));
             let weight = |[value, sum]: [f32; 2]| (value - largest).exp() * sum;
-            let total: f32 = softmax.clone().map(weight).sum();
+            let total: f32 = softmax.clone().chain(sink).map(weight).sum();
             for ((outputs, _), softmax) in parts.clone().zip(softmax) {
                 let weight = weight(softmax) / total;
-                let outputs = &outputs[row * self.head_dim..];
+                let outputs = &outputs[row * self.value_dim..];
                 for (to, value) in to.iter_mut().zip(outputs) {
                     *to += weight * value;
                 }
@@ -193,19 +196,21 @@ mod tests {
     fn parts_of_a_softmax_make_the_whole() {
         let shape = Attended {
             group: 1,
-            head_dim: 2,
+            value_dim: 2,
         };
         // Scores 0 and ln 3 see 1 and 2, score 1 sees 4; the last part sees nothing.
         let (three, e) = (3.0_f32.ln(), std::f32::consts::E);
         let first = [(1.0 + 3.0 * 2.0) / 4.0, 0.0, three, (-three).exp() + 1.0];
         let (second, third) = ([4.0, 8.0, 1.0, 1.0], [0.0, 0.0, f32::NEG_INFINITY, 0.0]);
-        let mut merged = vec![9.0];
         let parts = [&first, &second, &third].map(|item| shape.split(item, 0));
-        shape.merge(parts.into_iter(), &mut merged);
-        let total = 1.0 + 3.0 + e;
-        let expected = [9.0, (1.0 + 6.0 + 4.0 * e) / total, 8.0 * e / total];
-        for (found, expected) in merged.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-6, "{merged:?}");
+        for (sinks, sink) in [(&[][..], 0.0), (&[2.0_f32.ln()], 2.0)] {
+            let mut merged = vec![9.0];
+            shape.merge(parts.into_iter(), sinks, &mut merged);
+            let total = 1.0 + 3.0 + e + sink;
+            let expected = [9.0, (1.0 + 6.0 + 4.0 * e) / total, 8.0 * e / total];
+            for (found, expected) in merged.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-6, "{merged:?}");
+            }
         }
     }
 }

@@ -22,19 +22,23 @@
 //! One token has but one group of inputs. Then each thread makes it for itself, in the phase of the
 //! product, instead of waiting for the one that would: a third of the phases is spared.
 
+mod attention;
+mod feed_forward;
+mod tiles;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use gristmill_kernels::ops::{
-    Attention, AttentionScratch, Side, add_to, attend, rms_norm, rotate, silu_mul,
-};
+use gristmill_kernels::ops::{Alibi, AttentionScratch, add_to, layer_norm, rms_norm, soft_cap};
 use gristmill_kernels::{InputGroup, Level, Scratch, Store, groups, matmul};
 
+use self::tiles::{Attended, Tiles};
+use super::architecture::NormKind;
 use super::config::Config;
-use super::tiles::{Attended, Tiles};
-use super::weights::{Layer, Linear, Weights};
-use crate::cache::{KvCache, LayerCache};
+use super::rope::Rope;
+use super::weights::{Layer, Linear, Norm, Weights};
+use crate::cache::KvCache;
 use crate::cancel::CancelToken;
 use crate::pool::{Pool, Share, Shared, Worker};
 
@@ -43,7 +47,7 @@ use crate::pool::{Pool, Share, Shared, Worker};
 pub(crate) struct Workspace {
     /// `[tokens, embedding_length]`: the residual stream.
     residual: Shared<f32>,
-    /// `[tokens, 2 * pairs]`: cosines and sines of RoPE.
+    /// `[tokens, 2 * pairs]`: cosines and sines of RoPE, one table of the model behind the other.
     angles: Shared<f32>,
     /// The inputs of the next products, one row per group.
     inputs: Shared<InputGroup>,
@@ -54,6 +58,9 @@ pub(crate) struct Workspace {
     attended: [Shared<f32>; 2],
     gate: Shared<f32>,
     up: Shared<f32>,
+    /// `[tokens, embedding_length]`: the outputs of attention or of the feed-forward network, where a norm
+    /// comes before they are added to the residual stream.
+    branch: Shared<f32>,
     /// `[tokens asked for, vocab]`
     pub(crate) logits: Shared<f32>,
     /// One per thread, which holds it during a pass.
@@ -69,6 +76,7 @@ struct ThreadSpace {
     attention: AttentionScratch,
     rows: Vec<f32>,
     visible: Vec<Range<usize>>,
+    alibi: Vec<Alibi>,
 }
 
 impl Workspace {
@@ -84,6 +92,7 @@ impl Workspace {
             attended: [floats(), floats()],
             gate: floats(),
             up: floats(),
+            branch: floats(),
             logits: floats(),
             threads: (0..pool.threads()).map(|_| Mutex::default()).collect(),
         }
@@ -94,6 +103,8 @@ impl Workspace {
 pub(crate) struct Pass<'a> {
     pub(crate) config: &'a Config,
     pub(crate) weights: &'a Weights,
+    /// Those of the session, see [`Weights::ropes`].
+    pub(crate) ropes: &'a [Rope],
     pub(crate) level: Level,
     pub(crate) cache: &'a KvCache,
     /// Ids below the vocabulary's size; not empty.
@@ -118,28 +129,30 @@ impl Pass<'_> {
         let output = Span::new(self, 1, self.output.clone());
         let most_groups = all.groups.len().max(output.groups.len());
         let zero = || 0.0;
-        space.residual.reshape(tokens, embedding_length, zero);
-        space
-            .angles
-            .reshape(tokens, 2 * self.weights.rope.pairs(), zero);
+        let shape = &self.config.attention;
+        let angles = self.ropes.iter().map(|rope| 2 * rope.pairs()).sum();
+        for (buffer, cols) in [
+            (&mut space.residual, embedding_length),
+            (&mut space.angles, angles),
+            (&mut space.query, shape.query_length()),
+            (&mut space.key, shape.key_length()),
+            (&mut space.value, shape.value_length()),
+            (&mut space.gate, feed_forward_length),
+            (&mut space.up, feed_forward_length),
+            (&mut space.branch, embedding_length),
+        ] {
+            buffer.reshape(tokens, cols, zero);
+        }
         space.inputs.reshape(most_groups, 1, InputGroup::new);
-        space
-            .query
-            .reshape(tokens, self.config.query_length(), zero);
-        space.key.reshape(tokens, self.config.key_length(), zero);
-        space.value.reshape(tokens, self.config.key_length(), zero);
-        let place = Attended::new(self.config).place();
+        let place = Attended::new(shape).place();
         for Span {
             tiles, attended, ..
         } in [&all, &output]
         {
             space.attended[*attended].reshape(tiles.items(), tiles.tile_tokens * place, zero);
         }
-        space.gate.reshape(tokens, feed_forward_length, zero);
-        space.up.reshape(tokens, feed_forward_length, zero);
-        space
-            .logits
-            .reshape(self.output.len(), self.weights.output.rows(), zero);
+        let vocab = self.weights.output.matrix.rows();
+        space.logits.reshape(self.output.len(), vocab, zero);
         let running = Running {
             pass: self,
             space,
@@ -168,7 +181,11 @@ impl Span {
     fn new(pass: &Pass<'_>, attended: usize, tokens: Range<usize>) -> Self {
         Self {
             groups: groups(pass.level, tokens.len()).collect(),
-            tiles: Tiles::new(pass.config, tokens.len(), pass.position + tokens.end),
+            tiles: Tiles::new(
+                &pass.config.attention,
+                tokens.len(),
+                pass.position + tokens.end,
+            ),
             attended,
             tokens,
         }
@@ -202,9 +219,7 @@ impl Running<'_> {
             } else {
                 &self.all
             };
-            let cache = self.pass.cache.layer(index);
-            self.attention(&mut worker, thread, span, layer, cache);
-            self.feed_forward(&mut worker, thread, span, layer);
+            self.layer(&mut worker, thread, span, index, layer);
         }
         if !self.stop.load(Ordering::Relaxed) {
             self.logits(&mut worker, thread);
@@ -222,100 +237,130 @@ impl Running<'_> {
     /// Token embeddings and RoPE's angles.
     fn embed(&self, share: &Share) {
         self.look_for_cancel(share);
-        let Pass {
-            weights,
-            tokens,
-            position,
-            ..
-        } = *self.pass;
-        let matrix = weights.token_embedding.view();
+        let pass = self.pass;
+        let matrix = pass.weights.token_embedding.view();
+        let positions = pass.weights.position_embedding.as_ref();
+        let scale = pass.config.scaling.embedding;
+        let width = self.space.residual.cols();
         let (range, residual) = self.space.residual.rows_mut(share);
-        let (_, angles) = self.space.angles.rows_mut(share);
-        let residual = residual.chunks_exact_mut(self.space.residual.cols());
-        let angles = angles.chunks_exact_mut(self.space.angles.cols());
-        for ((index, row), angles) in range.zip(residual).zip(angles) {
-            matrix.dequantize_row(tokens[index] as usize, row);
-            weights.rope.angles(position + index, angles);
+        for (index, row) in range.zip(residual.chunks_exact_mut(width)) {
+            matrix.dequantize_row(pass.tokens[index] as usize, row);
+            if scale != 1.0 {
+                row.iter_mut().for_each(|value| *value *= scale);
+            }
+            if let Some(positions) = positions {
+                let mut added = vec![0.0; width];
+                positions
+                    .view()
+                    .dequantize_row(pass.position + index, &mut added);
+                add_to(pass.level, row, &added);
+            }
+        }
+        let (range, mut angles) = self.space.angles.rows_mut(share);
+        for index in range {
+            for rope in pass.ropes {
+                let (table, rest) = angles.split_at_mut(2 * rope.pairs());
+                rope.angles(pass.position + index, table);
+                angles = rest;
+            }
         }
     }
 
-    /// Keys and values of all tokens, and attention of those of `span`.
-    fn attention(
+    /// The angles of a token, of all that the first share has written.
+    fn angles<'a>(&self, angles: &'a [f32], token: usize) -> &'a [f32] {
+        let cols = self.space.angles.cols();
+        &angles[token * cols..][..cols]
+    }
+
+    fn layer(
         &self,
         worker: &mut Worker<'_>,
         thread: &mut ThreadSpace,
         span: &Span,
-        layer: &Layer,
-        cache: &LayerCache,
-    ) {
-        let space = self.space;
-        let query = (&layer.query, &space.query);
-        let both = [(&layer.key, &space.key), (&layer.value, &space.value)];
-        let together = span.tokens == self.all.tokens;
-        let all = &self.all;
-        let normed = self.normed(all, &layer.attention_norm);
-        self.products(worker, thread, all, normed, |share, inputs, scratch| {
-            for (linear, out) in together.then_some(query).into_iter().chain(both) {
-                self.linear(share, inputs, scratch, linear, Store::Replace, (out, 0));
-            }
-        });
-        if !together {
-            let normed = self.normed(span, &layer.attention_norm);
-            self.products(worker, thread, span, normed, |share, inputs, scratch| {
-                let (linear, out) = query;
-                self.linear(share, inputs, scratch, linear, Store::Replace, (out, 0));
-            });
-        }
-        worker.phase(|share| self.store(share, cache));
-        if span.tokens.is_empty() {
-            return;
-        }
-        worker.phase(|share| self.attend(share, thread, span, cache));
-        let gathered = |share: &Share, tokens, rows: &mut _| self.gather(share, span, tokens, rows);
-        let out = (&space.residual, span.tokens.start);
-        self.products(worker, thread, span, gathered, |share, inputs, scratch| {
-            let output = &layer.attention_output;
-            self.linear(share, inputs, scratch, output, Store::Add, out);
-        });
-    }
-
-    fn feed_forward(
-        &self,
-        worker: &mut Worker<'_>,
-        thread: &mut ThreadSpace,
-        span: &Span,
+        index: usize,
         layer: &Layer,
     ) {
-        let space = self.space;
-        let normed = self.normed(span, &layer.feed_forward_norm);
-        self.products(worker, thread, span, normed, |share, inputs, scratch| {
-            for (linear, out) in [(&layer.gate, &space.gate), (&layer.up, &space.up)] {
-                self.linear(share, inputs, scratch, linear, Store::Replace, (out, 0));
-            }
-        });
-        let gated = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
-            let (gate, up) = (space.gate.read(share), space.up.read(share));
-            let cols = space.gate.cols();
-            let values = tokens.start * cols..tokens.end * cols;
-            rows.extend_from_slice(&gate[values.clone()]);
-            silu_mul(self.pass.level, rows, &up[values]);
+        let parts = attention::Parts {
+            block: &self.pass.config.blocks[index],
+            norm: layer.attention_norm.as_ref(),
+            weights: &layer.attention,
+            cache: self.pass.cache.layer(index),
         };
-        let out = (&space.residual, span.tokens.start);
-        self.products(worker, thread, span, gated, |share, inputs, scratch| {
-            self.look_for_cancel(share);
-            self.linear(share, inputs, scratch, &layer.down, Store::Add, out);
+        let feed_forward = &layer.feed_forward;
+        let norm = layer.feed_forward_norm.as_ref();
+        if layer.is_parallel {
+            self.expand(worker, thread, span, norm, feed_forward);
+        }
+        let output_norm = layer.attention_output_norm.as_ref();
+        let out = self.branch(span, output_norm);
+        self.attention(worker, thread, span, parts, out);
+        self.add_branch(worker, span, output_norm);
+        if !layer.is_parallel {
+            self.expand(worker, thread, span, norm, feed_forward);
+        }
+        let output_norm = layer.feed_forward_output_norm.as_ref();
+        let out = self.branch(span, output_norm);
+        self.contract(worker, thread, span, feed_forward, out);
+        self.add_branch(worker, span, output_norm);
+    }
+
+    /// Where the outputs of attention or of the feed-forward network go: to the residual stream, unless a
+    /// norm comes before.
+    fn branch(&self, span: &Span, output_norm: Option<&Norm>) -> Place<'_> {
+        match output_norm {
+            None => Place {
+                buffer: &self.space.residual,
+                first: span.tokens.start,
+                store: Store::Add,
+            },
+            Some(_) => Place::replace(&self.space.branch),
+        }
+    }
+
+    /// Adds what waits for its norm to the residual stream.
+    fn add_branch(&self, worker: &mut Worker<'_>, span: &Span, output_norm: Option<&Norm>) {
+        let Some(norm) = output_norm else {
+            return;
+        };
+        worker.phase(|share| {
+            let branch = self.space.branch.read(share);
+            let cols = self.space.residual.cols();
+            let (range, residual) = self.space.residual.rows_mut(share);
+            let mut normed = vec![0.0; cols];
+            for (token, residual) in range.zip(residual.chunks_exact_mut(cols)) {
+                if span.tokens.contains(&token) {
+                    let row = &branch[(token - span.tokens.start) * cols..][..cols];
+                    self.norm(norm, row, &mut normed);
+                    add_to(self.pass.level, residual, &normed);
+                }
+            }
         });
+    }
+
+    /// Multiplies the inputs of a branch's last product by the scale of its outputs.
+    fn scale_branch(&self, rows: &mut [f32]) {
+        let scale = self.pass.config.scaling.branch;
+        if scale != 1.0 {
+            rows.iter_mut().for_each(|value| *value *= scale);
+        }
     }
 
     fn logits(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace) {
         let Pass { weights, level, .. } = *self.pass;
         let span = &self.output;
-        let normed = self.normed(span, &weights.output_norm);
+        let out = Place::replace(&self.space.logits);
+        let normed = self.normed(span, Some(&weights.output_norm));
         self.products(worker, thread, span, normed, |share, inputs, scratch| {
-            let (range, out) = self.space.logits.columns_mut(share);
-            let rows = weights.output.view().narrow(range);
-            matmul(level, rows, inputs, scratch, Store::Replace, out);
+            self.linear(share, inputs, scratch, &weights.output, out);
         });
+        if let Some(cap) = self.pass.config.scaling.logit_cap {
+            worker.phase(|share| {
+                let (_, mut logits) = self.space.logits.columns_mut(share);
+                for row in 0..logits.rows() {
+                    soft_cap(level, cap, logits.row(row));
+                }
+            });
+        }
     }
 
     /// Phases that end with `work` on the inputs of a span's groups. `rows` puts the values of the tokens
@@ -367,44 +412,54 @@ impl Running<'_> {
     }
 
     /// Rows of the residual stream, normed, for [`products`](Self::products).
-    fn normed(&self, span: &Span, weight: &[f32]) -> impl Fn(&Share, Range<usize>, &mut Vec<f32>) {
-        let Pass { level, config, .. } = *self.pass;
-        let (cols, first) = (weight.len(), span.tokens.start);
+    fn normed(
+        &self,
+        span: &Span,
+        norm: Option<&Norm>,
+    ) -> impl Fn(&Share, Range<usize>, &mut Vec<f32>) {
+        let (cols, first) = (self.space.residual.cols(), span.tokens.start);
         move |share, tokens, rows| {
             let residual = self.space.residual.read(share);
             let residual = &residual[(first + tokens.start) * cols..(first + tokens.end) * cols];
-            rows.resize(residual.len(), 0.0);
-            rms_norm(level, residual, weight, config.norm_epsilon, rows);
-        }
-    }
-
-    /// What attention left in its items, token by token.
-    fn gather(&self, share: &Share, span: &Span, tokens: Range<usize>, rows: &mut Vec<f32>) {
-        let attended = &self.space.attended[span.attended];
-        let items = attended.read(share).chunks_exact(attended.cols());
-        let shape = Attended::new(self.pass.config);
-        for token in tokens {
-            for head in 0..span.tiles.heads {
-                let (parts, place) = span.tiles.find(head, token);
-                let places = items.clone().skip(parts.start).take(parts.len());
-                shape.merge(places.map(|item| shape.split(item, place)), rows);
+            rows.extend_from_slice(residual);
+            if let Some(norm) = norm {
+                self.norm(norm, residual, rows);
             }
         }
     }
 
-    /// The share's columns of `out = inputs . matrix + bias`, or of `out += …`, from row `first` on.
+    /// Norms rows.
+    fn norm(&self, norm: &Norm, rows: &[f32], out: &mut [f32]) {
+        let Pass { level, config, .. } = *self.pass;
+        let epsilon = config.norm_epsilon;
+        match config.architecture.norm {
+            NormKind::Rms => rms_norm(level, rows, &norm.weight, epsilon, out),
+            NormKind::Layer => layer_norm(level, rows, &norm.weight, epsilon, out),
+        }
+        if let Some(bias) = &norm.bias {
+            for row in out.chunks_exact_mut(bias.len()) {
+                add_to(level, row, bias);
+            }
+        }
+    }
+
+    /// The share's columns of `inputs . matrix + bias`.
     fn linear(
         &self,
         share: &Share,
         inputs: &[InputGroup],
         scratch: &mut Scratch,
         linear: &Linear,
-        mut store: Store,
-        (out, first): (&Shared<f32>, usize),
+        place: Place<'_>,
     ) {
         let level = self.pass.level;
+        let Place {
+            buffer,
+            first,
+            mut store,
+        } = place;
         let tokens: usize = inputs.iter().map(InputGroup::tokens).sum();
-        let (range, out) = out.columns_mut(share);
+        let (range, out) = buffer.columns_mut(share);
         let mut out = out.narrow_rows(first..first + tokens);
         if let Some(bias) = &linear.bias {
             let bias = &bias[range.clone()];
@@ -419,86 +474,23 @@ impl Running<'_> {
         let rows = linear.matrix.view().narrow(range);
         matmul(level, rows, inputs, scratch, store, out);
     }
+}
 
-    /// Stores the share's key heads, rotated, and value heads in the cache.
-    fn store(&self, share: &Share, layer: &LayerCache) {
-        let Pass {
-            level,
-            config,
-            position,
-            cache,
-            ..
-        } = *self.pass;
-        let positions = position..position + self.pass.tokens.len();
-        let (key, value) = (self.space.key.read(share), self.space.value.read(share));
-        let angles = self.space.angles.read(share);
-        let head_dim = config.head_dim;
-        let start = |head: usize, token: usize| token * config.key_length() + head * head_dim;
-        let keys = (Side::Keys, &layer.keys);
-        cache.store(share, level, keys, positions.clone(), |head, token, row| {
-            row.extend_from_slice(&key[start(head, token)..][..head_dim]);
-            self.rotate(angles, token, row);
-        });
-        let values = (Side::Values, &layer.values);
-        cache.store(share, level, values, positions, |head, token, row| {
-            row.extend_from_slice(&value[start(head, token)..][..head_dim]);
-        });
-    }
+/// Where a product goes: rows of a buffer from `first` on.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    buffer: &'a Shared<f32>,
+    first: usize,
+    store: Store,
+}
 
-    /// Rotates the heads of a token.
-    fn rotate(&self, angles: &[f32], token: usize, heads: &mut [f32]) {
-        let Pass { level, config, .. } = *self.pass;
-        let pairs = self.pass.weights.rope.pairs();
-        let (cos, sin) = angles[token * 2 * pairs..][..2 * pairs].split_at(pairs);
-        let pairing = config.architecture.pairing;
-        rotate(level, pairing, cos, sin, config.head_dim, heads);
-    }
-
-    /// A share of the attention items.
-    fn attend(&self, share: &Share, thread: &mut ThreadSpace, span: &Span, layer: &LayerCache) {
-        let Pass {
-            level,
-            config,
-            position,
-            cache,
-            ..
-        } = *self.pass;
-        let query = self.space.query.read(share);
-        let angles = self.space.angles.read(share);
-        let attended = &self.space.attended[span.attended];
-        let cols = attended.cols();
-        let (range, attended) = attended.rows_mut(share);
-        let shape = Attended::new(config);
-        let scale = 1.0 / (config.head_dim as f32).sqrt();
-        for (item, out) in range.zip(attended.chunks_exact_mut(cols)) {
-            let (head, tokens, part) = span.tiles.item(item);
-            let part = span.tiles.positions(part);
-            thread.rows.clear();
-            thread.visible.clear();
-            for token in tokens.clone() {
-                let start = token * config.query_length() + head * shape.outputs();
-                let queries = query[start..start + shape.outputs()].iter();
-                let first = thread.rows.len();
-                thread.rows.extend(queries.map(|value| value * scale));
-                let token = span.tokens.start + token;
-                self.rotate(angles, token, &mut thread.rows[first..]);
-                let visible = part.start..part.end.min(position + token + 1);
-                thread
-                    .visible
-                    .extend(std::iter::repeat_n(visible, shape.group));
-            }
-            let attention = Attention {
-                queries: &thread.rows,
-                visible: &thread.visible,
-                layout: cache.layout(),
-                keys: layer.keys.row(share, head),
-                values: layer.values.row(share, head),
-            };
-            let (outputs, softmax) = shape.split_mut(out);
-            let outputs = &mut outputs[..thread.rows.len()];
-            attend(level, attention, &mut thread.attention, outputs);
-            let found = thread.attention.softmax();
-            softmax[..found.len()].copy_from_slice(found);
+impl<'a> Place<'a> {
+    /// The first rows of a buffer, whatever they hold.
+    fn replace(buffer: &'a Shared<f32>) -> Self {
+        Self {
+            buffer,
+            first: 0,
+            store: Store::Replace,
         }
     }
 }

@@ -1,0 +1,152 @@
+//! A file's tensors by their names, shapes checked.
+
+use std::collections::HashSet;
+
+use super::{Linear, Norm};
+use crate::gguf::{Gguf, TensorInfo};
+use crate::tensor::{WeightMatrix, read_values};
+use crate::{Error, Result};
+
+/// The file's tensors, and which of them are in use.
+pub(super) struct Tensors<'a> {
+    gguf: &'a Gguf,
+    used: HashSet<&'a str>,
+}
+
+impl<'a> Tensors<'a> {
+    pub(super) fn new(gguf: &'a Gguf) -> Self {
+        Self {
+            gguf,
+            used: HashSet::new(),
+        }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.gguf.tensor(name).is_some()
+    }
+
+    /// The tensor of this name, which must fit if it is there.
+    fn find(
+        &mut self,
+        name: &str,
+        fits: impl Fn(&TensorInfo) -> bool,
+        shape: impl Fn() -> String,
+    ) -> Result<Option<&'a TensorInfo>> {
+        let Some(tensor) = self.gguf.tensor(name) else {
+            return Ok(None);
+        };
+        self.used.insert(tensor.name());
+        if !fits(tensor) {
+            return Err(self.malformed(name, shape(), format!("shape {:?}", tensor.shape())));
+        }
+        Ok(Some(tensor))
+    }
+
+    pub(super) fn malformed(&self, name: &str, expected: String, found: String) -> Error {
+        Error::Malformed {
+            place: self.gguf.place_of_tensor(name),
+            expected,
+            found,
+        }
+    }
+
+    fn missing(&self, name: &str, expected: String) -> Error {
+        self.malformed(name, expected, "no such tensor".to_owned())
+    }
+
+    /// A matrix `[rows, cols]`, with any number of rows where `rows` is `None`.
+    pub(super) fn optional_matrix(
+        &mut self,
+        name: &str,
+        rows: Option<usize>,
+        cols: usize,
+    ) -> Result<Option<WeightMatrix>> {
+        let fits = |tensor: &TensorInfo| {
+            tensor.shape().len() <= 2
+                && tensor.cols() == cols
+                && rows.is_none_or(|rows| tensor.rows() == rows)
+        };
+        let tensor = self.find(name, fits, || matrix_shape(rows, cols))?;
+        tensor
+            .map(|tensor| WeightMatrix::bind(self.gguf, tensor))
+            .transpose()
+    }
+
+    pub(super) fn matrix(
+        &mut self,
+        name: &str,
+        rows: Option<usize>,
+        cols: usize,
+    ) -> Result<WeightMatrix> {
+        let found = self.optional_matrix(name, rows, cols)?;
+        found.ok_or_else(|| self.missing(name, matrix_shape(rows, cols)))
+    }
+
+    /// The values of a small tensor `[rows, cols]`.
+    pub(super) fn optional_values(
+        &mut self,
+        name: &str,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Option<Vec<f32>>> {
+        let fits = |tensor: &TensorInfo| tensor.rows() == rows && tensor.cols() == cols;
+        let tensor = self.find(name, fits, || values_shape(rows, cols))?;
+        tensor
+            .map(|tensor| read_values(self.gguf, tensor))
+            .transpose()
+    }
+
+    pub(super) fn values(&mut self, name: &str, rows: usize, cols: usize) -> Result<Vec<f32>> {
+        let found = self.optional_values(name, rows, cols)?;
+        found.ok_or_else(|| self.missing(name, values_shape(rows, cols)))
+    }
+
+    /// The matrix `name.weight` and, where the file has one, the bias `name.bias`.
+    pub(super) fn linear(&mut self, name: &str, rows: usize, cols: usize) -> Result<Linear> {
+        Ok(Linear {
+            matrix: self.matrix(&format!("{name}.weight"), Some(rows), cols)?,
+            bias: self.optional_values(&format!("{name}.bias"), 1, rows)?,
+        })
+    }
+
+    /// The norm `name.weight` and, where the file has one, the bias `name.bias`.
+    pub(super) fn norm(&mut self, name: &str, length: usize) -> Result<Norm> {
+        Ok(Norm {
+            weight: self.values(&format!("{name}.weight"), 1, length)?,
+            bias: self.optional_values(&format!("{name}.bias"), 1, length)?,
+        })
+    }
+
+    pub(super) fn optional_norm(&mut self, name: &str, length: usize) -> Result<Option<Norm>> {
+        let is_there = self.has(&format!("{name}.weight"));
+        is_there.then(|| self.norm(name, length)).transpose()
+    }
+
+    /// A tensor that nobody asked for means that the model computes something we do not know.
+    pub(super) fn refuse_unused(&self, architecture: &str) -> Result<()> {
+        let mut tensors = self.gguf.tensors().iter();
+        match tensors.find(|tensor| !self.used.contains(tensor.name())) {
+            None => Ok(()),
+            Some(tensor) => Err(Error::Unsupported {
+                place: self.gguf.place_of_tensor(tensor.name()),
+                what: "this tensor".to_owned(),
+                supported: format!("the tensors of a model of architecture {architecture}"),
+            }),
+        }
+    }
+}
+
+fn matrix_shape(rows: Option<usize>, cols: usize) -> String {
+    match rows {
+        Some(rows) => format!("shape [{cols}, {rows}]"),
+        None => format!("shape [{cols}, vocabulary]"),
+    }
+}
+
+fn values_shape(rows: usize, cols: usize) -> String {
+    if rows == 1 {
+        format!("shape [{cols}]")
+    } else {
+        matrix_shape(Some(rows), cols)
+    }
+}
