@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::spec::{Spec, oracle_folder};
+use common::spec::{self, Spec};
 use gristmill::gguf::Gguf;
 use gristmill::{CacheType, Level, Model, Session, SessionOptions};
 
@@ -66,26 +66,11 @@ fn check(spec: &Spec, found: &[Vec<f32>], what: &str) {
     }
 }
 
-/// All models of the reference data, or those kept here.
+/// The models that are supported.
 fn specs() -> Vec<Spec> {
-    let Some(folder) = oracle_folder() else {
-        return SPECS.map(Spec::golden).into();
-    };
-    let files = std::fs::read_dir(folder.join("oracle")).expect("a folder");
-    let files = files.map(|file| file.expect("a file").path());
-    let mut specs: Vec<_> = files
-        .filter(|file| {
-            file.extension()
-                .is_some_and(|extension| extension == "json")
-        })
-        .map(|file| Spec::read(&file))
-        .collect();
-    specs.retain(|spec| {
-        let mut names = Model::supported_architectures();
-        names.any(|name| name == spec.arch) && !spec.name.contains("moe")
-    });
-    specs.sort_by(|a, b| a.name.cmp(&b.name));
-    assert!(specs.len() > SPECS.len(), "more than are kept here");
+    let mut specs = spec::all();
+    assert!(specs.len() >= SPECS.len(), "those that are kept here");
+    specs.retain(|spec| Model::supported_architectures().any(|name| name == spec.arch));
     specs
 }
 

@@ -314,10 +314,30 @@ fn size_cases() -> Vec<Case> {
             &["key `llama.context_length`", "found 4294967295"],
         ),
         key(
-            "experts",
+            "experts of which nobody says how many are used",
             "expert_count",
             Kv::U32(8),
-            &["key `llama.expert_count`", "8 experts is not supported"],
+            &["key `llama.expert_used_count`", "no such key"],
+        ),
+        case(
+            "experts without a router",
+            sound()
+                .set("llama.expert_count", Kv::U32(8))
+                .set("llama.expert_used_count", Kv::U32(2)),
+            &["tensor `blk.0.ffn_gate_exps.weight`", "[32, 48, 8]"],
+        ),
+        case(
+            "more experts used than there are",
+            sound()
+                .set("llama.expert_count", Kv::U32(8))
+                .set("llama.expert_used_count", Kv::U32(9)),
+            &["key `llama.expert_used_count`", "from 1 to 8", "found 9"],
+        ),
+        key(
+            "more experts than memory",
+            "expert_count",
+            Kv::U32(u32::MAX),
+            &["key `llama.expert_count`", "found 4294967295"],
         ),
         key(
             "experts of another type",

@@ -5,6 +5,7 @@
 
 use gristmill_kernels::ops::{Activation, Pairing};
 
+use super::experts::{ExpertRule, Gating, SharedExpert};
 use crate::gguf::Gguf;
 use crate::{Error, Result};
 
@@ -34,6 +35,8 @@ pub(crate) struct Architecture {
     pub(crate) yarn: YarnRule,
     /// Whether `rope_factors_short` and `_long` count without `rope.scaling.type`.
     pub(crate) long_rope: bool,
+    /// How files with experts use them.
+    pub(crate) experts: Option<ExpertRule>,
 }
 
 /// How a token's position enters.
@@ -170,6 +173,21 @@ const LLAMA: Architecture = Architecture {
     sinks: false,
     yarn: YarnRule::Standard,
     long_rope: false,
+    experts: Some(MIXTRAL),
+};
+
+/// Experts as those of Mixtral, a model of the architecture `llama`.
+const MIXTRAL: ExpertRule = ExpertRule {
+    gating: Gating::Softmax,
+    normalize: true,
+    has_keys: false,
+    own_length: false,
+    shared: SharedExpert::None,
+};
+
+const QWEN3_EXPERTS: ExpertRule = ExpertRule {
+    own_length: true,
+    ..MIXTRAL
 };
 
 const HALVES: Positions = Positions::Rope(Pairing::Halves);
@@ -177,6 +195,7 @@ const HALVES: Positions = Positions::Rope(Pairing::Halves);
 const QWEN2: Architecture = Architecture {
     name: "qwen2",
     positions: HALVES,
+    experts: None,
     ..LLAMA
 };
 
@@ -187,6 +206,7 @@ const PHI2: Architecture = Architecture {
     layout: Layout::Parallel,
     activation: Activation::Gelu,
     gate: Gate::None,
+    experts: None,
     ..LLAMA
 };
 
@@ -195,7 +215,20 @@ const GEMMA: Architecture = Architecture {
     positions: HALVES,
     activation: Activation::Gelu,
     scales: Scales::Gemma,
+    experts: None,
     ..LLAMA
+};
+
+const HUNYUAN: Architecture = Architecture {
+    name: "hunyuan-dense",
+    query_key_norm: QueryKeyNorm::RotatedHead,
+    ..QWEN2
+};
+
+const QWEN3: Architecture = Architecture {
+    name: "qwen3",
+    query_key_norm: QueryKeyNorm::Head,
+    ..QWEN2
 };
 
 /// Every architecture that runs. Source: the models as llama.cpp evaluates them.
@@ -204,6 +237,7 @@ const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "baichuan",
         positions: Positions::Baichuan,
+        experts: None,
         ..LLAMA
     },
     Architecture {
@@ -212,10 +246,31 @@ const ARCHITECTURES: &[Architecture] = &[
         layout: Layout::Parallel,
         query_key_norm: QueryKeyNorm::OwnHead,
         scales: Scales::CommandR,
+        experts: None,
+        ..LLAMA
+    },
+    Architecture {
+        name: "deepseek",
+        experts: Some(ExpertRule {
+            normalize: false,
+            own_length: true,
+            shared: SharedExpert::Count,
+            ..MIXTRAL
+        }),
         ..LLAMA
     },
     Architecture {
         name: "ernie4_5",
+        experts: None,
+        ..LLAMA
+    },
+    Architecture {
+        name: "ernie4_5-moe",
+        experts: Some(ExpertRule {
+            own_length: true,
+            shared: SharedExpert::Length,
+            ..MIXTRAL
+        }),
         ..LLAMA
     },
     Architecture {
@@ -257,6 +312,7 @@ const ARCHITECTURES: &[Architecture] = &[
         name: "glm4",
         layout: Layout::Sandwich,
         gate: Gate::Fused,
+        experts: None,
         ..LLAMA
     },
     Architecture {
@@ -266,22 +322,46 @@ const ARCHITECTURES: &[Architecture] = &[
         ..PHI2
     },
     Architecture {
+        name: "gpt-oss",
+        feed_forward_norm: "post_attention_norm",
+        activation: Activation::ClampedSilu,
+        window: Some(WindowRule {
+            default: None,
+            pattern: 2,
+            scaled: true,
+            freq_base: None,
+        }),
+        sinks: true,
+        experts: Some(ExpertRule {
+            gating: Gating::SoftmaxOfSelected,
+            own_length: true,
+            ..MIXTRAL
+        }),
+        ..QWEN2
+    },
+    Architecture {
         name: "granite",
         scales: Scales::Granite,
         ..LLAMA
     },
+    HUNYUAN,
     Architecture {
-        name: "hunyuan-dense",
-        query_key_norm: QueryKeyNorm::RotatedHead,
-        ..QWEN2
+        name: "hunyuan-moe",
+        experts: Some(ExpertRule {
+            shared: SharedExpert::Length,
+            ..MIXTRAL
+        }),
+        ..HUNYUAN
     },
     Architecture {
         name: "internlm2",
+        experts: None,
         ..LLAMA
     },
     Architecture {
         name: "minicpm",
         scales: Scales::MiniCpm,
+        experts: None,
         ..LLAMA
     },
     Architecture {
@@ -309,15 +389,31 @@ const ARCHITECTURES: &[Architecture] = &[
         ..QWEN2
     },
     Architecture {
+        name: "phimoe",
+        long_rope: true,
+        experts: Some(MIXTRAL),
+        ..QWEN2
+    },
+    Architecture {
         name: "qwen",
         feed_forward_multiple: 2,
         ..QWEN2
     },
     QWEN2,
     Architecture {
-        name: "qwen3",
-        query_key_norm: QueryKeyNorm::Head,
+        name: "qwen2moe",
+        experts: Some(ExpertRule {
+            normalize: false,
+            shared: SharedExpert::Gated,
+            ..QWEN3_EXPERTS
+        }),
         ..QWEN2
+    },
+    QWEN3,
+    Architecture {
+        name: "qwen3moe",
+        experts: Some(QWEN3_EXPERTS),
+        ..QWEN3
     },
     Architecture {
         name: "seed_oss",
@@ -327,6 +423,7 @@ const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "smollm3",
         positions: Positions::RopeExceptFourth(Pairing::Adjacent),
+        experts: None,
         ..LLAMA
     },
     Architecture {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::architecture::{Architecture, NormKind, Positions};
+use super::experts::ExpertShape;
 use super::keys::Keys;
 use super::rope::RopeShape;
 use super::scales::Scaling;
@@ -11,10 +12,10 @@ use crate::gguf::Gguf;
 
 /// Largest accepted sizes. Published models stay far below; beyond, a product of two of them could
 /// exhaust memory before a tensor's shape is compared with them.
-const MAX_LAYERS: usize = 4096;
+pub(super) const MAX_LAYERS: usize = 4096;
 const MAX_HEADS: usize = 4096;
 const MAX_HEAD_DIM: usize = 4096;
-const MAX_WIDTH: usize = 1 << 20;
+pub(super) const MAX_WIDTH: usize = 1 << 20;
 const MAX_CONTEXT: usize = 1 << 30;
 
 /// The shape of a model. Names are those of the GGUF keys.
@@ -25,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) context_length: usize,
     pub(crate) embedding_length: usize,
     pub(crate) feed_forward_length: usize,
+    pub(crate) experts: Option<ExpertShape>,
     pub(crate) attention: AttentionShape,
     pub(crate) norm_epsilon: f32,
     pub(crate) scaling: Scaling,
@@ -71,7 +73,6 @@ impl Config {
     pub(crate) fn read(gguf: &Gguf) -> Result<Config> {
         let architecture = Architecture::of(gguf)?;
         let keys = Keys::new(gguf, architecture.name);
-        refuse_experts(&keys)?;
         let embedding_length = keys.size("embedding_length", None, 1..=MAX_WIDTH)?;
         let block_count = keys.size("block_count", None, 1..=MAX_LAYERS)?;
         let context_length = keys.size("context_length", None, 1..=MAX_CONTEXT)?;
@@ -81,11 +82,13 @@ impl Config {
         if !has_window.contains(&true) {
             ropes.truncate(1);
         }
+        let feed_forward_length = feed_forward_length(&keys, architecture, block_count)?;
         Ok(Config {
             architecture,
             context_length,
             embedding_length,
-            feed_forward_length: feed_forward_length(&keys, architecture, block_count)?,
+            feed_forward_length,
+            experts: ExpertShape::read(&keys, architecture, feed_forward_length)?,
             attention,
             norm_epsilon: keys.positive(
                 match architecture.norm {
@@ -106,10 +109,29 @@ impl Config {
         })
     }
 
+    /// Values of a token between the projections of the widest dense network or shared expert.
+    pub(crate) fn widest_feed_forward(&self) -> usize {
+        let shared = self
+            .experts
+            .map(|experts| experts.shared_feed_forward_length);
+        self.feed_forward_length.max(shared.unwrap_or(0))
+    }
+
+    /// The experts of a block, if it has any.
+    pub(crate) fn experts_of(&self, block: usize) -> Option<&ExpertShape> {
+        let experts = self.experts.as_ref();
+        experts.filter(|experts| block >= experts.leading_dense_block_count)
+    }
+
     /// Values of a token in the widest buffer of a pass.
     pub(crate) fn widest(&self) -> usize {
+        let routed = |experts: &ExpertShape| {
+            let values = experts.expert_used_count * experts.feed_forward_length;
+            values.max(experts.expert_count)
+        };
         self.embedding_length
-            .max(self.feed_forward_length)
+            .max(self.widest_feed_forward())
+            .max(self.experts.as_ref().map_or(0, routed))
             .max(self.attention.query_length())
             .max(self.attention.attended_length())
     }
@@ -276,15 +298,4 @@ fn windows(
     let pattern = keys.size(PATTERN, Some(rule.pattern), 1..=MAX_LAYERS)?;
     let has_window = (0..block_count).map(|index| index % pattern + 1 < pattern);
     Ok((window, has_window.collect()))
-}
-
-fn refuse_experts(keys: &Keys<'_>) -> Result<()> {
-    const KEY: &str = "expert_count";
-    match keys.optional::<usize>(KEY)? {
-        None | Some(0) => Ok(()),
-        Some(count) => {
-            let what = format!("a mixture of {count} experts");
-            Err(keys.unsupported(KEY, what, "dense models"))
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod config;
+mod experts;
 mod forward;
 mod keys;
 mod rope;

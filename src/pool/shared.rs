@@ -6,7 +6,7 @@
 
 use std::cell::UnsafeCell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use gristmill_kernels::ColumnsMut;
 
@@ -33,6 +33,8 @@ struct Note {
     read: AtomicU64,
     /// The phase times two, plus one where columns are written.
     written: AtomicU64,
+    /// How many rows or columns were divided; stored before `written`.
+    extent: AtomicUsize,
 }
 
 /// How a buffer is divided between the shares that write it.
@@ -131,13 +133,26 @@ impl<T> Shared<T> {
     ///
     /// # Panics
     /// If a share reads the buffer in the same phase, or this one writes it twice.
-    #[expect(clippy::mut_from_ref, reason = "the claim keeps the parts apart")]
     pub(crate) fn rows_mut<'a>(&'a self, share: &'a Share) -> (Range<usize>, &'a mut [T]) {
-        self.claim(share, Split::Rows);
-        let rows = share.of(self.rows, 1);
+        self.first_rows_mut(share, self.rows)
+    }
+
+    /// The share's part of the first `rows`, and its range.
+    ///
+    /// # Panics
+    /// As [`Shared::rows_mut`], if there are fewer rows, or if another share divides another number.
+    #[expect(clippy::mut_from_ref, reason = "the claim keeps the parts apart")]
+    pub(crate) fn first_rows_mut<'a>(
+        &'a self,
+        share: &'a Share,
+        rows: usize,
+    ) -> (Range<usize>, &'a mut [T]) {
+        assert!(rows <= self.rows, "{rows} of {} rows", self.rows);
+        self.claim(share, Split::Rows, rows);
+        let rows = share.of(rows, 1);
         let cells = &self.cells[rows.start * self.cols..rows.end * self.cols];
         // SAFETY: `claim` excludes readers and a second call in this phase, and makes every writer
-        // split by rows: the rows of different shares are disjoint, and each share exists once. The
+        // split the same number of rows: those of different shares are disjoint, and each share exists once. The
         // slice ends before the phase, as it borrows the share. `UnsafeCell<T>` has the layout of
         // `T`.
         let values = unsafe {
@@ -147,13 +162,15 @@ impl<T> Shared<T> {
     }
 
     /// Notes that this share writes in this phase.
-    fn claim(&self, share: &Share, split: Split) {
+    fn claim(&self, share: &Share, split: Split, extent: usize) {
         assert!(
             self.pool == share.pool,
             "a buffer is used by the pool that it was made for"
         );
         let note = share.phase * 2 + u64::from(split == Split::Columns);
-        let before = self.notes[share.index].written.swap(note, Ordering::SeqCst);
+        let own = &self.notes[share.index];
+        own.extent.store(extent, Ordering::Relaxed);
+        let before = own.written.swap(note, Ordering::SeqCst);
         assert!(
             before / 2 != share.phase,
             "a share writes a buffer twice in a phase"
@@ -164,9 +181,11 @@ impl<T> Shared<T> {
                 read != share.phase,
                 "a buffer is written in the phase that reads it"
             );
+            // Of two writers one sees the other's note, and so what it stored before.
             let written = other.written.load(Ordering::SeqCst);
+            let alike = || written == note && other.extent.load(Ordering::Relaxed) == extent;
             assert!(
-                written / 2 != share.phase || written == note,
+                written / 2 != share.phase || alike(),
                 "a buffer is split in two ways in one phase"
             );
         }
@@ -199,8 +218,21 @@ impl Shared<f32> {
     /// # Panics
     /// As [`Shared::rows_mut`].
     pub(crate) fn columns_mut<'a>(&'a self, share: &'a Share) -> (Range<usize>, ColumnsMut<'a>) {
-        self.claim(share, Split::Columns);
-        let cols = share.of(self.cols, COLUMNS);
+        self.first_columns_mut(share, self.cols)
+    }
+
+    /// The share's part of the first `cols` columns in all rows, and its range.
+    ///
+    /// # Panics
+    /// As [`Shared::first_rows_mut`].
+    pub(crate) fn first_columns_mut<'a>(
+        &'a self,
+        share: &'a Share,
+        cols: usize,
+    ) -> (Range<usize>, ColumnsMut<'a>) {
+        assert!(cols <= self.cols, "{cols} of {} columns", self.cols);
+        self.claim(share, Split::Columns, cols);
+        let cols = share.of(cols, COLUMNS);
         let cells = &self.cells[..self.rows * self.cols];
         // SAFETY: as in `rows_mut`, with columns for rows. The elements lie inside `cells`.
         let columns = unsafe {
@@ -297,6 +329,12 @@ mod tests {
             } else {
                 shared.columns_mut(share);
             }
+        });
+        panics(&pool, |share| {
+            shared.first_rows_mut(share, 2 + usize::from(share.is_first()));
+        });
+        panics(&pool, |share| {
+            shared.first_columns_mut(share, 63 + usize::from(share.is_first()));
         });
         panics(&pool, |share| {
             if share.index == 1 {

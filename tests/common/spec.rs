@@ -20,7 +20,7 @@ pub(crate) struct Spec {
     pub(crate) seed: u64,
     /// The context size to evaluate with.
     pub(crate) n_ctx: usize,
-    kv: Vec<(String, String, Value)>,
+    pub(crate) kv: Vec<(String, String, Value)>,
     /// Name, shape in GGUF order, scale, offset.
     pub(crate) tensors: Vec<(String, Vec<u64>, f32, f32)>,
     /// The prompt, at positions from 0; no BOS is to be added.
@@ -49,9 +49,16 @@ impl Spec {
 
     /// The model as a GGUF file, laid out as the one that the golden logits were computed from.
     pub(crate) fn gguf(&self) -> Vec<u8> {
+        self.gguf_with(|_, value| Some(value))
+    }
+
+    /// The same with other metadata: `change` gets each key and its value.
+    pub(crate) fn gguf_with(&self, change: impl Fn(&str, Kv) -> Option<Kv>) -> Vec<u8> {
         let mut writer = GgufWriter::new();
         for (key, kind, value) in &self.kv {
-            writer = writer.kv(key, kv(kind, value));
+            if let Some(value) = change(key, kv(kind, value)) {
+                writer = writer.kv(key, value);
+            }
         }
         for (name, shape, scale, offset) in &self.tensors {
             let count = shape.iter().product::<u64>() as usize;
@@ -126,6 +133,28 @@ pub(crate) fn oracle_folder() -> Option<PathBuf> {
         "GRISTMILL_ORACLE",
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
     )
+}
+
+/// The specifications kept here, and those of the reference data where it is there.
+pub(crate) fn all() -> Vec<Spec> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folder = oracle_folder().map_or(kept, |folder| folder.join("oracle"));
+    let files = std::fs::read_dir(folder).expect("a folder");
+    let mut specs: Vec<_> = files
+        .map(|file| file.expect("a file").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .filter(|path| {
+            !path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("exact-"))
+        })
+        .map(|path| Spec::read(&path))
+        .collect();
+    specs.sort_by(|a, b| a.name.cmp(&b.name));
+    specs
 }
 
 /// The folder of real models, environment variable `GRISTMILL_MODELS`.

@@ -5,24 +5,37 @@ use std::ops::Range;
 use gristmill_kernels::ops::{activate, gate_mul};
 
 use super::{Place, Running, Span, ThreadSpace};
-use crate::model::weights::{FeedForward, Norm};
+use crate::model::weights::{FeedForward, Layer, Norm};
 use crate::pool::{Share, Worker};
 
 impl Running<'_> {
-    /// The projections into the network. Without a gate `up` alone is written.
+    /// The projections into a dense network or shared expert, and the router of the others. Without a gate
+    /// `up` alone is written.
     pub(super) fn expand(
         &self,
         worker: &mut Worker<'_>,
         thread: &mut ThreadSpace,
         span: &Span,
         norm: Option<&Norm>,
-        weights: &FeedForward,
+        layer: &Layer,
     ) {
         let space = self.space;
+        let dense = layer.feed_forward.as_ref();
+        let gate = dense.and_then(|dense| dense.gate.as_ref());
+        let sigmoid_gate = dense.and_then(|dense| dense.sigmoid_gate.as_ref());
+        let products = [
+            (gate, &space.gate),
+            (dense.map(|dense| &dense.up), &space.up),
+            (sigmoid_gate, &space.sigmoid_gate),
+            (
+                layer.experts.as_ref().map(|experts| &experts.router),
+                &space.router,
+            ),
+        ];
         let normed = self.normed(span, norm);
         self.products(worker, thread, span, normed, |share, inputs, scratch| {
-            let gate = weights.gate.as_ref().map(|gate| (gate, &space.gate));
-            for (linear, out) in gate.into_iter().chain([(&weights.up, &space.up)]) {
+            let products = products.iter();
+            for (linear, out) in products.filter_map(|(linear, out)| Some(((*linear)?, *out))) {
                 self.linear(share, inputs, scratch, linear, Place::replace(out));
             }
         });
@@ -38,18 +51,24 @@ impl Running<'_> {
         out: Place<'_>,
     ) {
         let space = self.space;
+        let hidden = weights.up.matrix.rows();
         let (level, activation) = (self.pass.level, self.pass.config.architecture.activation);
         let activated = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
-            let up = space.up.read(share);
-            let cols = space.up.cols();
-            let up = &up[tokens.start * cols..tokens.end * cols];
-            if weights.gate.is_some() {
-                let gate = space.gate.read(share);
-                rows.extend_from_slice(&gate[tokens.start * cols..tokens.end * cols]);
-                gate_mul(level, activation, rows, up);
-            } else {
-                rows.extend_from_slice(up);
-                activate(level, activation, rows);
+            for token in tokens {
+                let first = rows.len();
+                let up = &space.up.row(share, token)[..hidden];
+                if weights.gate.is_some() {
+                    rows.extend_from_slice(&space.gate.row(share, token)[..hidden]);
+                    gate_mul(level, activation, &mut rows[first..], up);
+                } else {
+                    rows.extend_from_slice(up);
+                    activate(level, activation, &mut rows[first..]);
+                }
+                if weights.sigmoid_gate.is_some() {
+                    let gate = space.sigmoid_gate.row(share, token)[0];
+                    let factor = 1.0 / (1.0 + (-gate).exp());
+                    rows[first..].iter_mut().for_each(|value| *value *= factor);
+                }
             }
             self.scale_branch(rows);
         };

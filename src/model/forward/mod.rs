@@ -23,6 +23,7 @@
 //! product, instead of waiting for the one that would: a third of the phases is spared.
 
 mod attention;
+mod experts;
 mod feed_forward;
 mod tiles;
 
@@ -31,13 +32,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use gristmill_kernels::ops::{Alibi, AttentionScratch, add_to, layer_norm, rms_norm, soft_cap};
-use gristmill_kernels::{InputGroup, Level, Scratch, Store, groups, matmul};
+use gristmill_kernels::{ColumnsMut, InputGroup, Level, Scratch, Store, groups, matmul};
 
 use self::tiles::{Attended, Tiles};
 use super::architecture::NormKind;
 use super::config::Config;
+use super::experts::Route;
 use super::rope::Rope;
-use super::weights::{Layer, Linear, Norm, Weights};
+use super::weights::{Layer, Linear, LinearView, Norm, Weights};
 use crate::cache::KvCache;
 use crate::cancel::CancelToken;
 use crate::pool::{Pool, Share, Shared, Worker};
@@ -56,8 +58,17 @@ pub(crate) struct Workspace {
     value: Shared<f32>,
     /// One row per item of [`Tiles`]: of all tokens, and of those whose logits are wanted.
     attended: [Shared<f32>; 2],
+    /// `[tokens, …]`, of a dense network or a shared expert; a pass uses as many columns as that is wide.
     gate: Shared<f32>,
     up: Shared<f32>,
+    /// `[tokens, 1]`: what the output of a shared expert is gated by.
+    sigmoid_gate: Shared<f32>,
+    /// `[tokens, experts]`
+    router: Shared<f32>,
+    /// `[tokens, experts in use]`
+    routes: Shared<Route>,
+    /// `[tokens * experts in use, …]`: gate and up of the experts that tokens are routed to.
+    routed: [Shared<f32>; 2],
     /// `[tokens, embedding_length]`: the outputs of attention or of the feed-forward network, where a norm
     /// comes before they are added to the residual stream.
     branch: Shared<f32>,
@@ -77,6 +88,8 @@ struct ThreadSpace {
     rows: Vec<f32>,
     visible: Vec<Range<usize>>,
     alibi: Vec<Alibi>,
+    plan: experts::Plan,
+    outputs: Vec<f32>,
 }
 
 impl Workspace {
@@ -92,6 +105,10 @@ impl Workspace {
             attended: [floats(), floats()],
             gate: floats(),
             up: floats(),
+            sigmoid_gate: floats(),
+            router: floats(),
+            routes: Shared::new(pool),
+            routed: [floats(), floats()],
             branch: floats(),
             logits: floats(),
             threads: (0..pool.threads()).map(|_| Mutex::default()).collect(),
@@ -119,15 +136,11 @@ pub(crate) struct Pass<'a> {
 impl Pass<'_> {
     /// Evaluates the tokens; `false` if the pass was cancelled.
     pub(crate) fn run(&self, pool: &Pool, space: &mut Workspace) -> bool {
-        let Config {
-            embedding_length,
-            feed_forward_length,
-            ..
-        } = *self.config;
+        let embedding_length = self.config.embedding_length;
+        let widest_feed_forward = self.config.widest_feed_forward();
         let tokens = self.tokens.len();
         let all = Span::new(self, 0, 0..tokens);
         let output = Span::new(self, 1, self.output.clone());
-        let most_groups = all.groups.len().max(output.groups.len());
         let zero = || 0.0;
         let shape = &self.config.attention;
         let angles = self.ropes.iter().map(|rope| 2 * rope.pairs()).sum();
@@ -137,11 +150,24 @@ impl Pass<'_> {
             (&mut space.query, shape.query_length()),
             (&mut space.key, shape.key_length()),
             (&mut space.value, shape.value_length()),
-            (&mut space.gate, feed_forward_length),
-            (&mut space.up, feed_forward_length),
+            (&mut space.gate, widest_feed_forward),
+            (&mut space.up, widest_feed_forward),
+            (&mut space.sigmoid_gate, 1),
             (&mut space.branch, embedding_length),
         ] {
             buffer.reshape(tokens, cols, zero);
+        }
+        let mut most_groups = all.groups.len().max(output.groups.len());
+        if let Some(experts) = &self.config.experts {
+            let slots = tokens * experts.expert_used_count;
+            most_groups = most_groups.max(slots);
+            space.router.reshape(tokens, experts.expert_count, zero);
+            space
+                .routes
+                .reshape(tokens, experts.expert_used_count, Route::default);
+            for buffer in &mut space.routed {
+                buffer.reshape(slots, experts.feed_forward_length, zero);
+            }
         }
         space.inputs.reshape(most_groups, 1, InputGroup::new);
         let place = Attended::new(shape).place();
@@ -286,21 +312,28 @@ impl Running<'_> {
             weights: &layer.attention,
             cache: self.pass.cache.layer(index),
         };
-        let feed_forward = &layer.feed_forward;
         let norm = layer.feed_forward_norm.as_ref();
         if layer.is_parallel {
-            self.expand(worker, thread, span, norm, feed_forward);
+            self.expand(worker, thread, span, norm, layer);
         }
         let output_norm = layer.attention_output_norm.as_ref();
         let out = self.branch(span, output_norm);
         self.attention(worker, thread, span, parts, out);
         self.add_branch(worker, span, output_norm);
         if !layer.is_parallel {
-            self.expand(worker, thread, span, norm, feed_forward);
+            self.expand(worker, thread, span, norm, layer);
         }
         let output_norm = layer.feed_forward_output_norm.as_ref();
-        let out = self.branch(span, output_norm);
-        self.contract(worker, thread, span, feed_forward, out);
+        let mut out = self.branch(span, output_norm);
+        // First, as they read the residual stream.
+        let experts = self.pass.config.experts_of(index);
+        if let Some(experts) = experts.zip(layer.experts.as_ref()) {
+            self.experts(worker, thread, span, norm, experts, out);
+            out.store = Store::Add;
+        }
+        if let Some(feed_forward) = &layer.feed_forward {
+            self.contract(worker, thread, span, feed_forward, out);
+        }
         self.add_branch(worker, span, output_norm);
     }
 
@@ -399,9 +432,9 @@ impl Running<'_> {
             return;
         }
         worker.phase(|share| {
-            let (range, inputs) = self.space.inputs.rows_mut(share);
-            let groups = groups.iter().skip(range.start);
-            groups
+            let (range, inputs) = self.space.inputs.first_rows_mut(share, groups.len());
+            groups[range]
+                .iter()
                 .zip(inputs)
                 .for_each(|(tokens, group)| fill(share, tokens, group));
         });
@@ -411,7 +444,7 @@ impl Running<'_> {
         });
     }
 
-    /// Rows of the residual stream, normed, for [`products`](Self::products).
+    /// Appends rows of the residual stream, normed, for [`products`](Self::products).
     fn normed(
         &self,
         span: &Span,
@@ -421,9 +454,10 @@ impl Running<'_> {
         move |share, tokens, rows| {
             let residual = self.space.residual.read(share);
             let residual = &residual[(first + tokens.start) * cols..(first + tokens.end) * cols];
+            let start = rows.len();
             rows.extend_from_slice(residual);
             if let Some(norm) = norm {
-                self.norm(norm, residual, rows);
+                self.norm(norm, residual, &mut rows[start..]);
             }
         }
     }
@@ -456,24 +490,41 @@ impl Running<'_> {
         let Place {
             buffer,
             first,
-            mut store,
+            store,
         } = place;
         let tokens: usize = inputs.iter().map(InputGroup::tokens).sum();
-        let (range, out) = buffer.columns_mut(share);
-        let mut out = out.narrow_rows(first..first + tokens);
-        if let Some(bias) = &linear.bias {
-            let bias = &bias[range.clone()];
-            for row in 0..out.rows() {
-                match store {
-                    Store::Replace => out.row(row).copy_from_slice(bias),
-                    Store::Add => add_to(level, out.row(row), bias),
-                }
-            }
-            store = Store::Add;
-        }
-        let rows = linear.matrix.view().narrow(range);
-        matmul(level, rows, inputs, scratch, store, out);
+        let (range, out) = buffer.first_columns_mut(share, linear.matrix.rows());
+        let out = out.narrow_rows(first..first + tokens);
+        multiply(
+            level,
+            linear.view().narrow(range),
+            inputs,
+            scratch,
+            store,
+            out,
+        );
     }
+}
+
+/// `out = inputs . matrix + bias`, or `out += …`.
+fn multiply(
+    level: Level,
+    LinearView { matrix, bias }: LinearView<'_>,
+    inputs: &[InputGroup],
+    scratch: &mut Scratch,
+    mut store: Store,
+    mut out: ColumnsMut<'_>,
+) {
+    if let Some(bias) = bias {
+        for row in 0..out.rows() {
+            match store {
+                Store::Replace => out.row(row).copy_from_slice(bias),
+                Store::Add => add_to(level, out.row(row), bias),
+            }
+        }
+        store = Store::Add;
+    }
+    matmul(level, matrix, inputs, scratch, store, out);
 }
 
 /// Where a product goes: rows of a buffer from `first` on.

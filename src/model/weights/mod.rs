@@ -2,9 +2,14 @@
 
 mod tensors;
 
+use std::ops::Range;
+
+use gristmill_kernels::Matrix;
+
 use self::tensors::Tensors;
-use super::architecture::{Architecture, Gate, Layout, Positions, QueryKeyNorm};
+use super::architecture::{Gate, Layout, Positions, QueryKeyNorm};
 use super::config::Config;
+use super::experts::{ExpertShape, SharedExpert};
 use super::rope::{Rope, RopeShape};
 use crate::Result;
 use crate::gguf::Gguf;
@@ -25,7 +30,7 @@ pub(crate) struct Weights {
 }
 
 /// A matrix `[outputs, inputs]` and, where the file has one, a bias `[outputs]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Linear {
     pub(crate) matrix: WeightMatrix,
     pub(crate) bias: Option<Vec<f32>>,
@@ -45,7 +50,9 @@ pub(crate) struct Layer {
     pub(crate) attention: Attention,
     pub(crate) attention_output_norm: Option<Norm>,
     pub(crate) feed_forward_norm: Option<Norm>,
-    pub(crate) feed_forward: FeedForward,
+    /// The dense network of a block, or the shared expert beside the others.
+    pub(crate) feed_forward: Option<FeedForward>,
+    pub(crate) experts: Option<Experts>,
     pub(crate) feed_forward_output_norm: Option<Norm>,
     /// Whether the feed-forward network reads what attention reads.
     pub(crate) is_parallel: bool,
@@ -77,6 +84,79 @@ pub(crate) struct FeedForward {
     pub(crate) gate: Option<Linear>,
     pub(crate) up: Linear,
     pub(crate) down: Linear,
+    /// A matrix of one row: its output's sigmoid multiplies that of the network.
+    pub(crate) sigmoid_gate: Option<Linear>,
+}
+
+/// Feed-forward networks of which each token takes a few.
+#[derive(Debug)]
+pub(crate) struct Experts {
+    /// `[experts, embedding_length]`
+    pub(crate) router: Linear,
+    /// Added to what experts are selected by: one number each.
+    pub(crate) selection_bias: Option<Vec<f32>>,
+    pub(crate) gate: Stacked,
+    pub(crate) up: Stacked,
+    pub(crate) down: Stacked,
+}
+
+/// The matrices of all experts, `[experts, outputs, inputs]`, and their biases `[experts, outputs]`.
+#[derive(Debug)]
+pub(crate) struct Stacked {
+    linear: Linear,
+    /// Rows from one expert to the next, and which of them are its outputs.
+    stride: usize,
+    rows: Range<usize>,
+}
+
+/// A [`Linear`], or a part of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinearView<'a> {
+    pub(crate) matrix: Matrix<'a>,
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+impl Linear {
+    fn scale_bias(mut self, factor: f32) -> Self {
+        let bias = self.bias.iter_mut().flatten();
+        bias.for_each(|value| *value *= factor);
+        self
+    }
+
+    pub(crate) fn view(&self) -> LinearView<'_> {
+        LinearView {
+            matrix: self.matrix.view(),
+            bias: self.bias.as_deref(),
+        }
+    }
+}
+
+impl Stacked {
+    /// The matrix of one expert.
+    pub(crate) fn expert(&self, expert: usize) -> LinearView<'_> {
+        let start = expert * self.stride;
+        let rows = start + self.rows.start..start + self.rows.end;
+        self.linear.view().narrow(rows)
+    }
+
+    /// The outputs `rows` of every expert.
+    fn narrow(&self, rows: Range<usize>) -> Stacked {
+        Stacked {
+            linear: self.linear.clone(),
+            stride: self.stride,
+            rows,
+        }
+    }
+}
+
+impl<'a> LinearView<'a> {
+    /// Only the outputs `range`.
+    pub(crate) fn narrow(&self, range: Range<usize>) -> Self {
+        Self {
+            matrix: self.matrix.narrow(range.clone()),
+            bias: self.bias.map(|bias| &bias[range]),
+        }
+    }
 }
 
 /// The angles of RoPE, as the context of a session chooses them.
@@ -107,7 +187,7 @@ impl Weights {
             .then(|| tensors.matrix("position_embd.weight", Some(context_length), width))
             .transpose()?;
         let layers = (0..config.blocks.len())
-            .map(|block| Layer::bind(tensors, config, &format!("blk.{block}")))
+            .map(|block| Layer::bind(tensors, config, block))
             .collect::<Result<_>>()?;
         let weights = Weights {
             layers,
@@ -150,7 +230,8 @@ impl Norm {
 }
 
 impl Layer {
-    fn bind(tensors: &mut Tensors<'_>, config: &Config, block: &str) -> Result<Layer> {
+    fn bind(tensors: &mut Tensors<'_>, config: &Config, index: usize) -> Result<Layer> {
+        let block = &format!("blk.{index}");
         let name = |part: &str| format!("{block}.{part}");
         let Config {
             architecture,
@@ -181,7 +262,11 @@ impl Layer {
             attention: Attention::bind(tensors, config, block)?,
             attention_output_norm: norm(tensors, has_output_norms, &name("post_attention_norm"))?,
             feed_forward_norm,
-            feed_forward: FeedForward::bind(tensors, config, block)?,
+            feed_forward: FeedForward::bind(tensors, config, index, block)?,
+            experts: config
+                .experts_of(index)
+                .map(|shape| Experts::bind(tensors, config, shape, block))
+                .transpose()?,
             feed_forward_output_norm: norm(tensors, has_output_norms, &name("post_ffw_norm"))?,
             is_parallel,
         })
@@ -259,11 +344,8 @@ fn branch_output(
     name: &str,
     cols: usize,
 ) -> Result<Linear> {
-    let mut linear = tensors.linear(name, config.embedding_length, cols)?;
-    for value in linear.bias.iter_mut().flatten() {
-        *value *= config.scaling.branch;
-    }
-    Ok(linear)
+    let linear = tensors.linear(name, config.embedding_length, cols)?;
+    Ok(linear.scale_bias(config.scaling.branch))
 }
 
 impl HeadNorm {
@@ -287,14 +369,22 @@ impl HeadNorm {
 }
 
 impl FeedForward {
-    fn bind(tensors: &mut Tensors<'_>, config: &Config, block: &str) -> Result<FeedForward> {
-        let name = |part: &str| format!("{block}.{part}");
-        let Config {
-            architecture: Architecture { gate, .. },
-            embedding_length: width,
-            feed_forward_length: hidden,
-            ..
-        } = *config;
+    /// The dense network or the shared expert of a block, if it has any.
+    fn bind(
+        tensors: &mut Tensors<'_>,
+        config: &Config,
+        index: usize,
+        block: &str,
+    ) -> Result<Option<FeedForward>> {
+        let width = config.embedding_length;
+        let (suffix, gate, hidden) = match config.experts_of(index) {
+            None => ("", config.architecture.gate, config.feed_forward_length),
+            Some(experts) => ("_shexp", Gate::Separate, experts.shared_feed_forward_length),
+        };
+        if hidden == 0 {
+            return Ok(None);
+        }
+        let name = |part: &str| format!("{block}.{part}{suffix}");
         let up = name("ffn_up");
         let (gate, up) = match gate {
             Gate::Separate => {
@@ -307,8 +397,48 @@ impl FeedForward {
             }
             Gate::None => (None, tensors.linear(&up, hidden, width)?),
         };
-        let down = branch_output(tensors, config, &name("ffn_down"), hidden)?;
-        Ok(FeedForward { gate, up, down })
+        let rule = config.architecture.experts;
+        let is_gated = rule.is_some_and(|rule| rule.shared == SharedExpert::Gated);
+        let sigmoid_gate = (is_gated && !suffix.is_empty())
+            .then(|| tensors.linear(&format!("{block}.ffn_gate_inp_shexp"), 1, width));
+        Ok(Some(FeedForward {
+            gate,
+            up,
+            down: branch_output(tensors, config, &name("ffn_down"), hidden)?,
+            sigmoid_gate: sigmoid_gate.transpose()?,
+        }))
+    }
+}
+
+impl Experts {
+    fn bind(
+        tensors: &mut Tensors<'_>,
+        config: &Config,
+        shape: &ExpertShape,
+        block: &str,
+    ) -> Result<Experts> {
+        let name = |part: &str| format!("{block}.{part}");
+        let (width, hidden) = (config.embedding_length, shape.feed_forward_length);
+        let count = shape.expert_count;
+        let fused = name("ffn_gate_up_exps");
+        let (gate, up) = if tensors.has(&format!("{fused}.weight")) {
+            let both = tensors.stacked(&fused, count, 2 * hidden, width)?;
+            (both.narrow(0..hidden), both.narrow(hidden..2 * hidden))
+        } else {
+            (
+                tensors.stacked(&name("ffn_gate_exps"), count, hidden, width)?,
+                tensors.stacked(&name("ffn_up_exps"), count, hidden, width)?,
+            )
+        };
+        let mut down = tensors.stacked(&name("ffn_down_exps"), count, width, hidden)?;
+        down.linear = down.linear.scale_bias(config.scaling.branch);
+        Ok(Experts {
+            router: tensors.linear(&name("ffn_gate_inp"), count, width)?,
+            selection_bias: tensors.optional_values(&name("exp_probs_b.bias"), 1, count)?,
+            gate,
+            up,
+            down,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Linear, Norm};
+use super::{Linear, Norm, Stacked};
 use crate::gguf::{Gguf, TensorInfo};
 use crate::tensor::{WeightMatrix, read_values};
 use crate::{Error, Result};
@@ -70,6 +70,32 @@ impl<'a> Tensors<'a> {
         tensor
             .map(|tensor| WeightMatrix::bind(self.gguf, tensor))
             .transpose()
+    }
+
+    /// The matrices `name.weight` of all experts and, where the file has them, their biases `name.bias`.
+    pub(super) fn stacked(
+        &mut self,
+        name: &str,
+        count: usize,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Stacked> {
+        let (weight, shape) = (format!("{name}.weight"), [cols, rows, count]);
+        let fits = |tensor: &TensorInfo| {
+            let sizes = tensor.shape().iter().map(|&size| size as usize);
+            sizes.chain(std::iter::repeat(1)).take(3).eq(shape) && tensor.shape().len() <= 3
+        };
+        let expected = || format!("shape {shape:?}");
+        let tensor = self.find(&weight, fits, expected)?;
+        let tensor = tensor.ok_or_else(|| self.missing(&weight, expected()))?;
+        Ok(Stacked {
+            stride: rows,
+            rows: 0..rows,
+            linear: Linear {
+                matrix: WeightMatrix::bind(self.gguf, tensor)?,
+                bias: self.optional_values(&format!("{name}.bias"), count, rows)?,
+            },
+        })
     }
 
     pub(super) fn matrix(
