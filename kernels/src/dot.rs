@@ -18,7 +18,10 @@ use std::marker::PhantomData;
 use bytemuck::Zeroable;
 
 use crate::columns::{ColumnsMut, Store};
-use crate::format::{FloatFormat, FormatVisitor, HALF, QuantFormat, UNIT, offset, stored_quants};
+use crate::format::{
+    FloatFormat, FormatVisitor, HALF, PackedFormat, QuantFormat, UNIT, UnpackedUnit, offset,
+    stored_quants, unpack_rows,
+};
 use crate::inputs::{InputGroup, UnitInput};
 use crate::level::Level;
 use crate::matrix::Matrix;
@@ -35,12 +38,16 @@ const AT_ONCE: usize = 4;
 /// Bytes of rows that stay in the cache from the first tokens to the last.
 const KEPT: usize = 128 << 10;
 
+/// Units that are unpacked at a time: they shall stay in the L1 cache.
+const UNPACKED: usize = 64;
+
 /// `out[t, r] = weights[r] . inputs[t]`, or added to it: groups of one token, at most
 /// [`Simd::DOT_TOKENS`].
 pub(crate) fn dot_rows(
     level: Level,
     weights: Matrix<'_>,
     inputs: &[InputGroup],
+    units: &mut Vec<UnpackedUnit>,
     store: Store,
     out: &mut ColumnsMut<'_>,
 ) {
@@ -63,6 +70,7 @@ pub(crate) fn dot_rows(
                 level,
                 weights,
                 inputs,
+                units,
                 store,
                 out,
                 token,
@@ -76,6 +84,8 @@ struct Rows<'a, 'o> {
     level: Level,
     weights: Matrix<'a>,
     inputs: &'a [InputGroup],
+    /// Where rows of packed formats are unpacked.
+    units: &'a mut Vec<UnpackedUnit>,
     store: Store,
     out: &'a mut ColumnsMut<'o>,
     /// Row of `out` of the first input.
@@ -93,6 +103,29 @@ impl FormatVisitor for Rows<'_, '_> {
             3 => self.level.run(QuantRows::<F, 3>(self, PhantomData)),
             AT_ONCE => self.level.run(QuantRows::<F, AT_ONCE>(self, PhantomData)),
             tokens => unreachable!("{tokens} tokens at once"),
+        }
+    }
+    fn packed<F: PackedFormat>(self) {
+        let units = self.weights.cols().div_ceil(UNIT);
+        let rows = (UNPACKED / units).next_multiple_of(STREAMS).max(STREAMS);
+        for first in (0..self.weights.rows()).step_by(rows) {
+            let last = self.weights.rows().min(first + rows);
+            let packed = self.weights.narrow(first..last);
+            unpack_rows::<F>(self.level, packed, self.units);
+            // One by one: the rows come from the cache.
+            for (token, inputs) in self.inputs.chunks(1).enumerate() {
+                let rows = Rows {
+                    weights: Matrix::of_units(packed, self.units),
+                    inputs,
+                    units: &mut Vec::new(),
+                    out: &mut *self.out,
+                    token: self.token + token,
+                    row: self.row + first,
+                    ..self
+                };
+                self.level
+                    .run(QuantRows::<F::Unpacked, 1>(rows, PhantomData));
+            }
         }
     }
     fn floats<F: FloatFormat>(self) {
@@ -114,7 +147,7 @@ impl Rows<'_, '_> {
 
 /// Asks for the cache lines that lie [`PREFETCH`] behind `bytes`.
 #[inline(always)]
-fn prefetch<S: Simd>(simd: S, bytes: &[u8]) {
+pub(crate) fn prefetch<S: Simd>(simd: S, bytes: &[u8]) {
     simd.prefetch_lines(bytes.as_ptr().wrapping_add(PREFETCH), bytes.len());
 }
 

@@ -24,7 +24,8 @@ use bytemuck::{Pod, Zeroable};
 use crate::columns::{ColumnsMut, Store};
 use crate::format::float::F32;
 use crate::format::{
-    FloatFormat, FormatVisitor, QuantFormat, Sixteen, UNIT, offset, stored_quants,
+    FloatFormat, FormatVisitor, PackedFormat, QuantFormat, Sixteen, UNIT, Unpack, UnpackedUnit,
+    offset, stored_quants, unpack_rows,
 };
 use crate::inputs::{BLOCK, InputGroup};
 use crate::level::Level;
@@ -42,6 +43,8 @@ pub struct Scratch {
     /// `TILE_VECTORS` lines.
     pub(crate) panel: Vec<Line>,
     corrections: Corrections,
+    /// A few rows of a packed format.
+    pub(crate) unpacked: Vec<UnpackedUnit>,
 }
 
 /// What the sums of the activations contribute, for all tokens of a product:
@@ -91,6 +94,7 @@ impl Scratch {
         Self {
             panel: Vec::new(),
             corrections,
+            unpacked: Vec::new(),
         }
     }
 }
@@ -107,6 +111,7 @@ pub(crate) fn multiply(
     weights.format().visit(Multiply {
         level,
         weights,
+        unpack: None,
         inputs,
         scratch,
         store,
@@ -117,6 +122,8 @@ pub(crate) fn multiply(
 struct Multiply<'a, 'o> {
     level: Level,
     weights: Matrix<'a>,
+    /// What has to be done to the rows first.
+    unpack: Option<Unpack>,
     inputs: &'a [InputGroup],
     scratch: &'a mut Scratch,
     store: Store,
@@ -127,6 +134,10 @@ impl FormatVisitor for Multiply<'_, '_> {
     type Output = ();
     fn quants<F: QuantFormat>(self) {
         self.level.run(QuantProduct::<F>(self, PhantomData));
+    }
+    fn packed<F: PackedFormat>(mut self) {
+        self.unpack = Some(unpack_rows::<F>);
+        self.quants::<F::Unpacked>();
     }
     fn floats<F: FloatFormat>(self) {
         self.level.run(FloatProduct::<F>(self, PhantomData));
@@ -141,14 +152,19 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Multiply {
+            level,
             weights,
+            unpack,
             inputs,
             scratch,
             store,
             out,
-            ..
         } = self.0;
-        let Scratch { panel, corrections } = scratch;
+        let Scratch {
+            panel,
+            corrections,
+            unpacked,
+        } = scratch;
         corrections.fill::<S, F>(inputs);
         let blocks = weights.cols().div_ceil(BLOCK);
         // The panel is written unit by unit; the tile stops behind the last block.
@@ -158,8 +174,15 @@ impl<F: QuantFormat> Kernel for QuantProduct<'_, '_, F> {
         );
         let panel_rows = LANES * S::TILE_VECTORS;
         for first in (0..weights.rows()).step_by(panel_rows) {
+            let (rows, at) = if let Some(unpack) = unpack {
+                let packed = weights.narrow(first..weights.rows().min(first + panel_rows));
+                unpack(level, packed, unpacked);
+                (Matrix::of_units(packed, unpacked), 0)
+            } else {
+                (weights, first)
+            };
             for vector in 0..S::TILE_VECTORS {
-                unpack_quants::<S, F>(simd, &weights, first + LANES * vector, vector, panel);
+                unpack_quants::<S, F>(simd, &rows, at + LANES * vector, vector, panel);
             }
             let mut ahead = next_panel(&weights, first + panel_rows, panel_rows, inputs.len());
             let (mut token, mut at) = (0, 0);

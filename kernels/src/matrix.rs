@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::format::Format;
+use crate::format::{Format, UnpackedUnit};
 
 /// A weight matrix as it lies in a file: `rows` rows of `cols` values each, row-major, in blocks.
 /// Format, shape and bytes agree by construction.
@@ -27,6 +27,21 @@ impl<'a> Matrix<'a> {
             row_bytes,
             bytes,
         })
+    }
+
+    /// The rows of `packed`, unpacked.
+    ///
+    /// # Panics
+    /// If `packed` has no rows.
+    pub(crate) fn of_units(packed: Matrix<'_>, units: &'a [UnpackedUnit]) -> Self {
+        let bytes: &[u8] = bytemuck::cast_slice(units);
+        Self {
+            format: packed.format,
+            rows: packed.rows,
+            cols: packed.cols,
+            row_bytes: bytes.len() / packed.rows,
+            bytes,
+        }
     }
 
     /// How the values are stored.

@@ -34,7 +34,14 @@ pub fn matmul(
     );
     let single = inputs.iter().all(|group| group.tokens() == 1);
     if single && (1..=level.run(MostTokens).dot).contains(&tokens) {
-        dot_rows(level, weights, inputs, store, &mut out);
+        dot_rows(
+            level,
+            weights,
+            inputs,
+            &mut scratch.unpacked,
+            store,
+            &mut out,
+        );
     } else {
         multiply(level, weights, inputs, scratch, store, &mut out);
     }

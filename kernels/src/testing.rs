@@ -117,9 +117,13 @@ fn make_scales_ordinary(format: Format, block: &mut [u8], random: &mut Random) {
             block[0] = 120 + (random.bits() % 8) as u8;
             return;
         }
+        // Scales of eight bits: all sizes are ordinary.
+        Format::NVFP4 => return,
         Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
         Format::Q2_K => &[80, 82],
         Format::Q3_K => &[108],
+        Format::TQ1_0 => &[52],
+        Format::TQ2_0 => &[64],
         Format::Q6_K => &[208],
         _ => &[0],
     };

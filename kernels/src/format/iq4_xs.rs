@@ -4,7 +4,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::iq4_nl::TABLE;
-use super::{BlockFormat, Half, Mins, Order, QuantFormat, nibble, nibbles, part};
+use super::{BlockFormat, Half, Mins, Order, QuantFormat, nibble, nibbles, part, spread_nibbles};
 use crate::simd::{Signed, Simd};
 
 pub(crate) struct IQ4_XS;
@@ -70,15 +70,6 @@ impl QuantFormat for IQ4_XS {
             simd.splat_f16(unit.scale.bits()),
         )
     }
-}
-
-/// Each nibble in a byte of its own.
-#[inline(always)]
-pub(super) fn spread_nibbles(nibbles: u32) -> u64 {
-    let wide = u64::from(nibbles);
-    let wide = (wide | wide << 16) & 0x0000_ffff_0000_ffff;
-    let wide = (wide | wide << 8) & 0x00ff_00ff_00ff_00ff;
-    (wide | wide << 4) & 0x0f0f_0f0f_0f0f_0f0f
 }
 
 /// Each pair of bits in a nibble of its own.

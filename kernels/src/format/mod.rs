@@ -17,7 +17,10 @@ mod iq4_nl;
 mod iq4_xs;
 mod k_scales;
 mod mxfp4;
+mod nvfp4;
 mod order;
+mod q1_0;
+mod q2_0;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -29,10 +32,14 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod quantize;
+mod tq1_0;
+mod tq2_0;
+mod unpacked;
 
 pub use quantize::Quantizer;
 
 pub(crate) use order::{HALF, Order};
+pub(crate) use unpacked::{Unpack, UnpackedUnit, unpack_rows};
 
 /// Values that the kernels take at a time: a K-quant's block, or eight blocks of 32.
 pub(crate) const UNIT: usize = 256;
@@ -67,6 +74,19 @@ pub(crate) trait QuantFormat: BlockFormat {
     fn mins<S: Simd>(simd: S, _unit: &Self::Unit) -> S::Floats {
         simd.splat(0.0)
     }
+}
+
+/// A format of small integers that is unpacked before it is multiplied: one that few files have, or
+/// whose quants have to be found one by one.
+pub(crate) trait PackedFormat: BlockFormat {
+    /// Blocks of [`UNIT`] values.
+    type Unit: Pod;
+    /// What the rows become.
+    type Unpacked: QuantFormat<Unit = UnpackedUnit>;
+    /// The quants of half `half` (0 or 1) of a unit, as [`PackedFormat::Unpacked`] has them.
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2];
+    /// The scales of a unit, see [`QuantFormat::scales`].
+    fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats;
 }
 
 /// Whether the values of a sub-block have a min, and what becomes of it.
@@ -126,6 +146,7 @@ pub(crate) trait FloatFormat: BlockFormat + Sixteen {}
 pub(crate) trait FormatVisitor {
     type Output;
     fn quants<F: QuantFormat>(self) -> Self::Output;
+    fn packed<F: PackedFormat>(self) -> Self::Output;
     fn floats<F: FloatFormat>(self) -> Self::Output;
 }
 
@@ -208,12 +229,22 @@ formats! {
     IQ4_XS = 23, iq4_xs, quants;
     /// The upper half of 32-bit floats.
     BF16 = 30, float, floats;
+    /// 256 values of -1, 0 or 1, five to a byte, one f16 scale.
+    TQ1_0 = 34, tq1_0, packed;
+    /// 256 values of -1, 0 or 1, two bits each, one f16 scale.
+    TQ2_0 = 35, tq2_0, packed;
     /// 32 floats of 4 bits (E2M1), one power of two as their scale (E8M0).
     MXFP4 = 39, mxfp4, quants;
+    /// 64 floats of 4 bits (E2M1), a float of 8 bits (UE4M3) per 16 as their scale.
+    NVFP4 = 40, nvfp4, packed;
+    /// 128 values of one bit, the sign, one f16 scale.
+    Q1_0 = 41, q1_0, packed;
+    /// 64 values of 2 bits, one f16 scale.
+    Q2_0 = 42, q2_0, packed;
 }
 
 impl Format {
-    /// Values of a block: 1, 32 or 256.
+    /// Values of a block: 1, 32, 64, 128 or 256.
     #[must_use]
     pub fn block_elements(self) -> usize {
         self.visit(BlockShape).0
@@ -269,6 +300,9 @@ impl FormatVisitor for BlockShape {
     fn quants<F: QuantFormat>(self) -> Self::Output {
         Self::of::<F>()
     }
+    fn packed<F: PackedFormat>(self) -> Self::Output {
+        Self::of::<F>()
+    }
     fn floats<F: FloatFormat>(self) -> Self::Output {
         Self::of::<F>()
     }
@@ -291,6 +325,9 @@ impl Dequantize<'_> {
 impl FormatVisitor for Dequantize<'_> {
     type Output = ();
     fn quants<F: QuantFormat>(self) {
+        self.run::<F>();
+    }
+    fn packed<F: PackedFormat>(self) {
         self.run::<F>();
     }
     fn floats<F: FloatFormat>(self) {
@@ -333,6 +370,25 @@ fn nibbles_of_four<S: Simd>(simd: S, quants: [&[u8; 16]; 4]) -> [S::Bytes; 2] {
 #[inline(always)]
 fn nibbles<S: Simd>(simd: S, bytes: S::Bytes) -> [S::Bytes; 2] {
     [simd.field(bytes, 0, 15), simd.field(bytes, 4, 15)]
+}
+
+/// Each nibble in a byte of its own.
+#[inline(always)]
+fn spread_nibbles(nibbles: u32) -> u64 {
+    let wide = u64::from(nibbles);
+    let wide = (wide | wide << 16) & 0x0000_ffff_0000_ffff;
+    let wide = (wide | wide << 8) & 0x00ff_00ff_00ff_00ff;
+    (wide | wide << 4) & 0x0f0f_0f0f_0f0f_0f0f
+}
+
+/// `N` f16 as the scales of eight sub-blocks, each for as many, and the same again.
+#[inline(always)]
+fn repeated<S: Simd, const N: usize>(simd: S, scales: [Half; N]) -> S::Floats {
+    let mut halves = [[0; 2]; 16];
+    for (lane, half) in halves.iter_mut().enumerate() {
+        *half = scales[lane % 8 * N / 8].0;
+    }
+    simd.floats_of_f16(&bytemuck::cast(halves))
 }
 
 /// Elements `start..start + N`, which are there by the layout of the block.

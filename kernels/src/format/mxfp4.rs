@@ -36,16 +36,16 @@ impl BlockFormat for MXFP4 {
     }
 }
 
-/// The table with all values positive.
-const POSITIVE: [i8; 16] = {
+/// The table with `offset` added to all values.
+pub(super) const fn raised(offset: i8) -> [i8; 16] {
     let mut table = TABLE;
     let mut i = 0;
     while i < 16 {
-        table[i] += MXFP4::OFFSET as i8;
+        table[i] += offset;
         i += 1;
     }
     table
-};
+}
 
 impl QuantFormat for MXFP4 {
     type Unit = [Block; 8];
@@ -59,7 +59,8 @@ impl QuantFormat for MXFP4 {
     fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2] {
         let [a, b, c, d]: &[Block; 4] = part(unit, 4 * half);
         let [low, high] = nibbles_of_four(simd, [&a.quants, &b.quants, &c.quants, &d.quants]);
-        [simd.lookup(&POSITIVE, low), simd.lookup(&POSITIVE, high)]
+        let table = const { raised(Self::OFFSET as i8) };
+        [simd.lookup(&table, low), simd.lookup(&table, high)]
     }
 
     #[inline(always)]

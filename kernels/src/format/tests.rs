@@ -90,6 +90,22 @@ impl FormatVisitor for Compare {
             );
         }
     }
+    fn packed<F: PackedFormat>(self) {
+        let Self(format, level) = self;
+        let matrix = NaiveMatrix::random(format, 40, UNIT);
+        let mut units = Vec::new();
+        unpack_rows::<F>(level, matrix.view(), &mut units);
+        for (row, unit) in units.iter().enumerate() {
+            let mut expected = vec![0.0; UNIT];
+            format.dequantize(matrix.view().row(row), &mut expected);
+            assert_eq!(
+                level.run(Values::<F::Unpacked>(unit)),
+                expected,
+                "{} {level}",
+                format.name()
+            );
+        }
+    }
     fn floats<F: FloatFormat>(self) {}
 }
 

@@ -92,7 +92,7 @@ fn the_largest_quants_and_inputs_do_not_overflow() {
             let bytes: &[u8] = match format {
                 Format::Q8_0 => &[0x7f, 0x80],
                 Format::IQ4_NL | Format::IQ4_XS => &[0x00, 0xff],
-                Format::MXFP4 => &[0x77, 0xff],
+                Format::MXFP4 | Format::NVFP4 => &[0x77, 0xff],
                 format if format.is_float() => &[],
                 _ => &[0xff],
             };

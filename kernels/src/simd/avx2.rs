@@ -93,6 +93,12 @@ impl<P: Products> Simd for P {
         }
     }
     #[inline(always)]
+    fn words(self, words: [u64; 8]) -> Pair {
+        // From registers: a load across eight stores would have to wait for them.
+        let [a, b, c, d, e, f, g, h] = words.map(|word| word as i64);
+        intrinsics! { [_mm256_setr_epi64x(a, b, c, d), _mm256_setr_epi64x(e, f, g, h)] }
+    }
+    #[inline(always)]
     fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> Pair {
         intrinsics! {
             let bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
@@ -118,6 +124,28 @@ impl<P: Products> Simd for P {
     #[inline(always)]
     fn or(self, a: Pair, b: Pair) -> Pair {
         intrinsics! { both!(_mm256_or_si256(a, b)) }
+    }
+    #[inline(always)]
+    fn around(self, center: u8, bytes: Pair, below: u64) -> Pair {
+        intrinsics! {
+            // Every byte gets the byte that holds its bit, then tests that bit.
+            let spread = _mm256_setr_epi64x(
+                0,
+                0x0101_0101_0101_0101,
+                0x0202_0202_0202_0202,
+                0x0303_0303_0303_0303,
+            );
+            let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+            let center = _mm256_set1_epi8(center as i8);
+            both!(half in [[bytes[0], _mm256_set1_epi32(below as i32)],
+                    [bytes[1], _mm256_set1_epi32((below >> 32) as i32)]] => {
+                let [bytes, bits] = half;
+                let bits = _mm256_and_si256(_mm256_shuffle_epi8(bits, spread), bit);
+                let below = _mm256_cmpeq_epi8(bits, bit);
+                let signed = _mm256_sub_epi8(_mm256_xor_si256(bytes, below), below);
+                _mm256_add_epi8(center, signed)
+            })
+        }
     }
     #[inline(always)]
     fn lookup(self, table: &[i8; 16], bytes: Pair) -> Pair {

@@ -56,6 +56,12 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    fn words(self, words: [u64; 8]) -> __m512i {
+        // From registers: a load across eight stores would have to wait for them.
+        let [a, b, c, d, e, f, g, h] = words.map(|word| word as i64);
+        intrinsics! { _mm512_setr_epi64(a, b, c, d, e, f, g, h) }
+    }
+    #[inline(always)]
     fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> __m512i {
         intrinsics! {
             let twice = _mm512_broadcast_i64x4(_mm256_loadu_si256(bytes.as_ptr().cast()));
@@ -74,6 +80,13 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn or(self, a: __m512i, b: __m512i) -> __m512i {
         intrinsics! { _mm512_or_si512(a, b) }
+    }
+    #[inline(always)]
+    fn around(self, center: u8, bytes: __m512i, below: u64) -> __m512i {
+        intrinsics! {
+            let center = _mm512_set1_epi8(center as i8);
+            _mm512_mask_sub_epi8(_mm512_add_epi8(center, bytes), below, center, bytes)
+        }
     }
     #[inline(always)]
     fn lookup(self, table: &[i8; 16], bytes: __m512i) -> __m512i {

@@ -132,6 +132,11 @@ impl Line {
     pub(crate) fn floats(&self) -> &[f32; 16] {
         bytemuck::cast_ref(self)
     }
+
+    #[inline(always)]
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32; 16] {
+        bytemuck::cast_mut(self)
+    }
 }
 
 impl Default for Line {
@@ -178,12 +183,19 @@ pub(crate) trait Simd: Copy {
     fn join(self, low: &[u8; 32], high: &[u8; 32]) -> Self::Bytes;
     /// The four arrays one after the other.
     fn join_four(self, parts: [&[u8; 16]; 4]) -> Self::Bytes;
+    /// Eight times eight bytes, each eight in the order of a little-endian number.
+    #[inline(always)]
+    fn words(self, words: [u64; 8]) -> Self::Bytes {
+        self.load_bytes(&bytemuck::cast(words))
+    }
     /// `bytes` twice, shifted to the right by the one count and by the other: to the left where a count
     /// is negative. Bits that leave their byte come out anywhere.
     fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> Self::Bytes;
     /// `(bytes >> shift) & mask` in each byte.
     fn field(self, bytes: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes;
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// `center + byte`, or `center - byte` for byte `i` where bit `i` of `below` is set.
+    fn around(self, center: u8, bytes: Self::Bytes, below: u64) -> Self::Bytes;
     /// The entries of `table` that the bytes number, all below 16.
     fn lookup(self, table: &[i8; 16], bytes: Self::Bytes) -> Self::Bytes;
     /// Adds `value` to byte `i` of quarter `q` of the first vector where bit `i` of `bits[q]` is set, and

@@ -115,6 +115,12 @@ impl<P: Products> Simd for P {
         intrinsics! { four!(i => vld1q_u8(parts[i].as_ptr())) }
     }
     #[inline(always)]
+    fn words(self, words: [u64; 8]) -> Bytes {
+        intrinsics! {
+            four!(i => vcombine_u8(vcreate_u8(words[2 * i]), vcreate_u8(words[2 * i + 1])))
+        }
+    }
+    #[inline(always)]
     fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> Bytes {
         intrinsics! {
             // A shift to the left by a negative count goes to the right.
@@ -133,6 +139,20 @@ impl<P: Products> Simd for P {
     #[inline(always)]
     fn or(self, a: Bytes, b: Bytes) -> Bytes {
         intrinsics! { four!(vorrq_u8(a, b)) }
+    }
+    #[inline(always)]
+    fn around(self, center: u8, bytes: Bytes, below: u64) -> Bytes {
+        intrinsics! {
+            // Every byte gets the byte that holds its bit, then tests that bit.
+            let bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
+            let below = below.to_le_bytes();
+            let center = vdupq_n_u8(center);
+            four!(i => {
+                let bits = vcombine_u8(vdup_n_u8(below[2 * i]), vdup_n_u8(below[2 * i + 1]));
+                let (above, below) = (vaddq_u8(center, bytes[i]), vsubq_u8(center, bytes[i]));
+                vbslq_u8(vtstq_u8(bits, bit), below, above)
+            })
+        }
     }
     #[inline(always)]
     fn lookup(self, table: &[i8; 16], bytes: Bytes) -> Bytes {

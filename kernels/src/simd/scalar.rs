@@ -126,6 +126,13 @@ impl Simd for Scalar {
         from_fn(|i| a[i] | b[i])
     }
     #[inline(always)]
+    fn around(self, center: u8, bytes: Bytes, below: u64) -> Bytes {
+        from_fn(|i| {
+            let sign = (below >> i & 1) as u8;
+            center.wrapping_add((bytes[i] ^ 0_u8.wrapping_sub(sign)).wrapping_add(sign))
+        })
+    }
+    #[inline(always)]
     fn lookup(self, table: &[i8; 16], bytes: Bytes) -> Bytes {
         bytes.map(|byte| table[usize::from(byte & 15)] as u8)
     }

@@ -72,6 +72,10 @@ impl Simd for Simd128 {
         intrinsics! { four!(i => v128_load(parts[i].as_ptr().cast())) }
     }
     #[inline(always)]
+    fn words(self, words: [u64; 8]) -> Four {
+        intrinsics! { four!(i => u64x2(words[2 * i], words[2 * i + 1])) }
+    }
+    #[inline(always)]
     fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> Four {
         // Of words, not bytes, for which x86 has no instruction.
         intrinsics! {
@@ -93,6 +97,21 @@ impl Simd for Simd128 {
     #[inline(always)]
     fn or(self, a: Four, b: Four) -> Four {
         intrinsics! { four!(v128_or(a, b)) }
+    }
+    #[inline(always)]
+    fn around(self, center: u8, bytes: Four, below: u64) -> Four {
+        intrinsics! {
+            // Every byte gets the byte that holds its bit, then tests that bit.
+            let bit = u64x2_splat(0x8040_2010_0804_0201);
+            let first = i64x2(0, 0x0101_0101_0101_0101);
+            let center = u8x16_splat(center);
+            four!(i => {
+                let spread = u8x16_add(first, u8x16_splat(2 * i as u8));
+                let bits = v128_and(u8x16_swizzle(u64x2_splat(below), spread), bit);
+                let (above, below) = (u8x16_add(center, bytes[i]), u8x16_sub(center, bytes[i]));
+                v128_bitselect(below, above, u8x16_eq(bits, bit))
+            })
+        }
     }
     #[inline(always)]
     fn lookup(self, table: &[i8; 16], bytes: Four) -> Four {
