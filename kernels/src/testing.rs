@@ -117,6 +117,15 @@ fn make_scales_ordinary(format: Format, block: &mut [u8], random: &mut Random) {
             block[0] = 120 + (random.bits() % 8) as u8;
             return;
         }
+        Format::IQ1_M => {
+            // A nibble of the f16 is above each four scales.
+            let half = half::f16::from_f32(random.float() * 0.1).to_bits();
+            for i in 0..4 {
+                let byte = &mut block[49 + 2 * i];
+                *byte = *byte & 15 | ((half >> (4 * i)) as u8) << 4;
+            }
+            return;
+        }
         // Scales of eight bits: all sizes are ordinary.
         Format::NVFP4 => return,
         Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],

@@ -13,6 +13,14 @@ use half::f16;
 use crate::simd::{Quants, Simd};
 
 pub(crate) mod float;
+mod grid;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod k_scales;
@@ -32,6 +40,7 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod quantize;
+mod signs;
 mod tq1_0;
 mod tq2_0;
 mod unpacked;
@@ -223,10 +232,24 @@ formats! {
     Q5_K = 13, q5_k, quants;
     /// 256 values of 6 bits, 8-bit scales per 16.
     Q6_K = 14, q6_k, quants;
+    /// 256 values, groups of eight from a grid of 256, 4-bit scales per 32.
+    IQ2_XXS = 16, iq2_xxs, packed;
+    /// 256 values, groups of eight from a grid of 512, 4-bit scales per 16.
+    IQ2_XS = 17, iq2_xs, packed;
+    /// 256 values, groups of four from a grid of 256, 4-bit scales per 32.
+    IQ3_XXS = 18, iq3_xxs, packed;
+    /// 256 values, groups of eight from a grid of 2048, 3-bit scales and a shift per 32.
+    IQ1_S = 19, iq1_s, packed;
     /// 32 numbers of 4 bits of the entries of a table, one f16 scale.
     IQ4_NL = 20, iq4_nl, quants;
+    /// 256 values, groups of four from a grid of 512, 4-bit scales per 32.
+    IQ3_S = 21, iq3_s, packed;
+    /// 256 values, groups of eight from a grid of 1024, 4-bit scales per 16.
+    IQ2_S = 22, iq2_s, packed;
     /// 256 numbers of 4 bits of the entries of a table, 6-bit scales per 32.
     IQ4_XS = 23, iq4_xs, quants;
+    /// 256 values, groups of eight from a grid of 2048, 3-bit scales per 16 and shifts per 8.
+    IQ1_M = 29, iq1_m, packed;
     /// The upper half of 32-bit floats.
     BF16 = 30, float, floats;
     /// 256 values of -1, 0 or 1, five to a byte, one f16 scale.
@@ -379,6 +402,22 @@ fn spread_nibbles(nibbles: u32) -> u64 {
     let wide = (wide | wide << 16) & 0x0000_ffff_0000_ffff;
     let wide = (wide | wide << 8) & 0x00ff_00ff_00ff_00ff;
     (wide | wide << 4) & 0x0f0f_0f0f_0f0f_0f0f
+}
+
+/// Scales of which each is twice a small number plus one, times `factor`, a power of two. The numbers
+/// are bytes in little-endian order.
+#[inline(always)]
+fn odd_scales<S: Simd>(simd: S, numbers: [u64; 2], scale: Half, factor: f32) -> S::Floats {
+    let odd = numbers.map(|numbers| (2 * numbers + 0x0101_0101_0101_0101).to_le());
+    let scale = simd.mul(simd.splat_f16(scale.bits()), simd.splat(factor));
+    simd.mul(simd.floats_of_u8(bytemuck::cast(odd)), scale)
+}
+
+/// [`odd_scales`] of sixteen nibbles, the low one of each byte first.
+#[inline(always)]
+fn nibble_scales<S: Simd>(simd: S, nibbles: &[u8; 8], scale: Half, factor: f32) -> S::Floats {
+    let nibbles = |first| spread_nibbles(u32::from_le_bytes(*part(nibbles, first)));
+    odd_scales(simd, [nibbles(0), nibbles(4)], scale, factor)
 }
 
 /// `N` f16 as the scales of eight sub-blocks, each for as many, and the same again.

@@ -82,6 +82,8 @@ quants! {
     FiveBits: false, 31;
     /// Unsigned quants of six bits.
     SixBits: false, 63;
+    /// Unsigned quants of seven bits.
+    SevenBits: false, 127;
     /// Signed quants of eight bits.
     Signed: true, 0;
 }
