@@ -1,4 +1,4 @@
-//! The KV cache: keys and values of the positions evaluated so far.
+//! The KV cache: keys and values of the positions evaluated so far, and the states of recurrent layers.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ pub use gristmill_kernels::ops::CacheType;
 use gristmill_kernels::ops::{HeadLayout, Side};
 use gristmill_kernels::{Level, Line};
 
-use crate::model::AttentionShape;
+use crate::model::{Block, Config, Mixing, RecurrentShape};
 use crate::pool::{Pool, Share, Shared};
 use crate::{Error, Result};
 
@@ -20,7 +20,7 @@ fn memory_holds(bytes: usize) -> bool {
     promised
 }
 
-/// Keys and values of all layers.
+/// What all layers remember.
 #[derive(Debug)]
 pub(crate) struct KvCache {
     layers: Vec<LayerCache>,
@@ -28,13 +28,29 @@ pub(crate) struct KvCache {
     pub(crate) keys: HeadLayout,
     pub(crate) values: HeadLayout,
     capacity: usize,
+    /// Which of a layer's two states is that of now.
+    now: usize,
 }
 
-/// Keys and values of one layer: a row per head.
+/// What one layer remembers.
 #[derive(Debug)]
-pub(crate) struct LayerCache {
-    pub(crate) keys: Shared<Line>,
-    pub(crate) values: Shared<Line>,
+pub(crate) enum LayerCache {
+    /// A row per head.
+    Attention {
+        keys: Shared<Line>,
+        values: Shared<Line>,
+    },
+    /// Of now, and of before or after the pass that is under way.
+    Recurrent([State; 2]),
+}
+
+/// The state of a recurrent layer.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// `[taps - 1, channels]`: the last inputs of the convolution.
+    pub(crate) inputs: Shared<f32>,
+    /// `[heads, …]`: what a delta net has learnt.
+    pub(crate) learnt: Shared<f32>,
 }
 
 impl KvCache {
@@ -42,31 +58,40 @@ impl KvCache {
     pub(crate) fn new(
         pool: &Pool,
         cache_type: CacheType,
-        layers: usize,
-        shape: &AttentionShape,
+        config: &Config,
         capacity: usize,
     ) -> Result<KvCache> {
+        let shape = &config.attention;
         let allocate = || {
             let keys = HeadLayout::new(cache_type, shape.key_dim, capacity)?;
             let values = HeadLayout::new(cache_type, shape.value_dim, capacity)?;
             let lines = keys.lines().checked_add(values.lines())?;
             let heads = shape.head_count_kv;
-            let lines = lines.checked_mul(heads.checked_mul(layers)?)?;
+            let attention = config.blocks.iter().filter(|block| block.has_attention());
+            let lines = lines.checked_mul(heads.checked_mul(attention.count())?)?;
             let rows = |layout: HeadLayout| Shared::zeroed(pool, heads, layout.lines());
-            let layer = || {
-                Some(LayerCache {
-                    keys: rows(keys)?,
-                    values: rows(values)?,
+            let layer = |block: &Block| {
+                Some(match block.mixing {
+                    Mixing::Attention | Mixing::Latent(_) => LayerCache::Attention {
+                        keys: rows(keys)?,
+                        values: rows(values)?,
+                    },
+                    Mixing::Recurrent(shape) => {
+                        let width = config.sizes.embedding_length;
+                        let state = || State::new(pool, &shape, width);
+                        LayerCache::Recurrent([state()?, state()?])
+                    }
                 })
             };
             if !memory_holds(lines.checked_mul(size_of::<Line>())?) {
                 return None;
             }
             Some(KvCache {
-                layers: (0..layers).map(|_| layer()).collect::<Option<_>>()?,
+                layers: config.blocks.iter().map(layer).collect::<Option<_>>()?,
                 keys,
                 values,
                 capacity,
+                now: 0,
             })
         };
         allocate().ok_or_else(|| Error::Argument {
@@ -76,13 +101,36 @@ impl KvCache {
         })
     }
 
+    /// Keys and values of a layer that has attention.
+    pub(crate) fn attention(&self, layer: usize) -> (&Shared<Line>, &Shared<Line>) {
+        match &self.layers[layer] {
+            LayerCache::Attention { keys, values } => (keys, values),
+            LayerCache::Recurrent(_) => unreachable!("a recurrent layer has no keys"),
+        }
+    }
+
+    /// The state of a recurrent layer, and the one that a pass makes of it.
+    pub(crate) fn states(&self, layer: usize) -> [&State; 2] {
+        match &self.layers[layer] {
+            LayerCache::Recurrent(states) => [&states[self.now], &states[1 - self.now]],
+            LayerCache::Attention { .. } => unreachable!("a layer with attention has no state"),
+        }
+    }
+
+    /// Makes the states that a pass has made those of now.
+    pub(crate) fn advance(&mut self) {
+        self.now = 1 - self.now;
+    }
+
+    /// Whether positions can be forgotten one by one.
+    pub(crate) fn can_go_back(&self) -> bool {
+        let is_recurrent = |layer| matches!(layer, &LayerCache::Recurrent(_));
+        !self.layers.iter().any(is_recurrent)
+    }
+
     /// Positions that fit.
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
-    }
-
-    pub(crate) fn layer(&self, layer: usize) -> &LayerCache {
-        &self.layers[layer]
     }
 
     /// Stores one side of the share's heads in `rows`, for the tokens at `positions`. `row` puts the
@@ -108,5 +156,18 @@ impl KvCache {
                 layout.store(level, side, lines, position, &values);
             }
         }
+    }
+}
+
+impl State {
+    fn new(pool: &Pool, shape: &RecurrentShape, width: usize) -> Option<State> {
+        let (heads, values) = match shape {
+            RecurrentShape::DeltaNet(shape) => (shape.value_heads, shape.head_dim * shape.head_dim),
+            RecurrentShape::ShortConvolution { .. } => (0, 0),
+        };
+        Some(State {
+            inputs: Shared::zeroed(pool, shape.taps() - 1, shape.channels(width))?,
+            learnt: Shared::zeroed(pool, heads, values)?,
+        })
     }
 }

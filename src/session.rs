@@ -100,7 +100,7 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(model: Model, options: &SessionOptions) -> Result<Session> {
         let config = model.config();
-        let default = config.context_length.min(DEFAULT_CONTEXT);
+        let default = config.sizes.context_length.min(DEFAULT_CONTEXT);
         let positions = options.context_length.unwrap_or(default);
         let most = model.weights().most_positions();
         if !(1..=most).contains(&positions) {
@@ -114,13 +114,7 @@ impl Session {
                 found: positions.to_string(),
             });
         }
-        let cache = KvCache::new(
-            model.pool(),
-            options.cache_type,
-            config.blocks.len(),
-            &config.attention,
-            positions,
-        )?;
+        let cache = KvCache::new(model.pool(), options.cache_type, config, positions)?;
         let workspace = Workspace::new(model.pool());
         Ok(Session {
             model,
@@ -227,6 +221,7 @@ impl Session {
             return Err(Error::Cancelled);
         }
         self.logits = self.workspace.logits.take();
+        self.cache.advance();
         self.position += tokens.len();
         self.unevaluated = None;
         Ok(())
@@ -253,12 +248,21 @@ impl Session {
     /// Forgets the tokens from `position` on. The session has no logits then, until it is fed.
     ///
     /// # Errors
-    /// [`Error::Argument`] if `position` is beyond [`Session::position`].
+    /// [`Error::Argument`] if `position` is beyond [`Session::position`], or if the model has recurrent
+    /// layers, which only forget everything.
     pub fn truncate(&mut self, position: usize) -> Result<()> {
-        if position > self.position {
+        let now = self.position;
+        let expected = if position > now {
+            Some(format!("at most {now}"))
+        } else if (1..now).contains(&position) && !self.cache.can_go_back() {
+            Some(format!("0 or {now}, as this model cannot forget in part"))
+        } else {
+            None
+        };
+        if let Some(expected) = expected {
             return Err(Error::Argument {
                 name: "position",
-                expected: format!("at most {}", self.position),
+                expected,
                 found: position.to_string(),
             });
         }

@@ -6,6 +6,7 @@
 use gristmill_kernels::ops::{Activation, Pairing};
 
 use super::experts::{ExpertRule, Gating, SharedExpert};
+use super::recurrent::Sharing;
 use crate::gguf::Gguf;
 use crate::{Error, Result};
 
@@ -14,6 +15,7 @@ use crate::{Error, Result};
 pub(crate) struct Architecture {
     /// `general.architecture`, and the prefix of the metadata keys.
     pub(crate) name: &'static str,
+    pub(crate) mixers: Mixers,
     pub(crate) positions: Positions,
     pub(crate) norm: NormKind,
     pub(crate) layout: Layout,
@@ -37,6 +39,19 @@ pub(crate) struct Architecture {
     pub(crate) long_rope: bool,
     /// How files with experts use them.
     pub(crate) experts: Option<ExpertRule>,
+}
+
+/// What mixes tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mixers {
+    /// Grouped-query attention.
+    Attention,
+    /// Multi-head latent attention.
+    Latent,
+    /// Gated delta nets, and attention with gated outputs in the last of every few blocks.
+    DeltaNet(Sharing),
+    /// Short convolutions in blocks without key heads, attention in the others.
+    ShortConvolution,
 }
 
 /// How a token's position enters.
@@ -145,18 +160,21 @@ pub(crate) struct WindowRule {
     pub(crate) freq_base: Option<f32>,
 }
 
-/// Which metadata YaRN has.
+/// Which metadata YaRN has, besides what all have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum YarnRule {
     /// That of the paper; other keys are ignored, as llama.cpp does.
     Standard,
     /// Also `yarn_beta_fast`, `yarn_beta_slow` and `yarn_log_multiplier`.
     OwnKeys,
+    /// `yarn_log_multiplier` is a tenth of the `mscale_all_dim` of DeepSeek V2, which scores grow by.
+    Latent,
 }
 
 /// The common form; every other entry says what it does differently.
 const LLAMA: Architecture = Architecture {
     name: "llama",
+    mixers: Mixers::Attention,
     positions: Positions::Rope(Pairing::Adjacent),
     norm: NormKind::Rms,
     layout: Layout::Sequential,
@@ -231,6 +249,13 @@ const QWEN3: Architecture = Architecture {
     ..QWEN2
 };
 
+const QWEN35: Architecture = Architecture {
+    name: "qwen35",
+    mixers: Mixers::DeltaNet(Sharing::Interleaved),
+    feed_forward_norm: "post_attention_norm",
+    ..QWEN3
+};
+
 /// Every architecture that runs. Source: the models as llama.cpp evaluates them.
 const ARCHITECTURES: &[Architecture] = &[
     LLAMA,
@@ -253,6 +278,19 @@ const ARCHITECTURES: &[Architecture] = &[
         name: "deepseek",
         experts: Some(ExpertRule {
             normalize: false,
+            own_length: true,
+            shared: SharedExpert::Count,
+            ..MIXTRAL
+        }),
+        ..LLAMA
+    },
+    Architecture {
+        name: "deepseek2",
+        mixers: Mixers::Latent,
+        yarn: YarnRule::Latent,
+        experts: Some(ExpertRule {
+            normalize: false,
+            has_keys: true,
             own_length: true,
             shared: SharedExpert::Count,
             ..MIXTRAL
@@ -359,6 +397,12 @@ const ARCHITECTURES: &[Architecture] = &[
         ..LLAMA
     },
     Architecture {
+        name: "lfm2",
+        mixers: Mixers::ShortConvolution,
+        output_norm: "token_embd_norm",
+        ..QWEN3
+    },
+    Architecture {
         name: "minicpm",
         scales: Scales::MiniCpm,
         experts: None,
@@ -410,10 +454,20 @@ const ARCHITECTURES: &[Architecture] = &[
         ..QWEN2
     },
     QWEN3,
+    QWEN35,
     Architecture {
         name: "qwen3moe",
         experts: Some(QWEN3_EXPERTS),
         ..QWEN3
+    },
+    Architecture {
+        name: "qwen3next",
+        mixers: Mixers::DeltaNet(Sharing::Grouped),
+        experts: Some(ExpertRule {
+            shared: SharedExpert::Gated,
+            ..QWEN3_EXPERTS
+        }),
+        ..QWEN35
     },
     Architecture {
         name: "seed_oss",
@@ -453,6 +507,11 @@ impl Architecture {
             what: format!("architecture {name:?}"),
             supported: Self::names().collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// Whether what attention gives is multiplied by the sigmoid of values behind each query head.
+    pub(crate) fn gates_attention(&self) -> bool {
+        matches!(self.mixers, Mixers::DeltaNet(_))
     }
 
     /// The names of all that run.

@@ -3,7 +3,6 @@
 use gristmill_kernels::Level;
 use gristmill_kernels::ops::softmax;
 
-use super::architecture::Architecture;
 use super::config::{MAX_LAYERS, MAX_WIDTH};
 use super::keys::Keys;
 use crate::Result;
@@ -75,11 +74,7 @@ pub(crate) struct Route {
 
 impl ExpertShape {
     /// `None` where the file has no experts. `feed_forward_length` is that of the model.
-    pub(super) fn read(
-        keys: &Keys<'_>,
-        architecture: &Architecture,
-        feed_forward_length: usize,
-    ) -> Result<Option<ExpertShape>> {
+    pub(super) fn read(keys: &Keys<'_>, feed_forward_length: usize) -> Result<Option<ExpertShape>> {
         const COUNT: &str = "expert_count";
         const USED: &str = "expert_used_count";
         const LENGTH: &str = "expert_feed_forward_length";
@@ -87,9 +82,9 @@ impl ExpertShape {
         if expert_count == 0 {
             return Ok(None);
         }
-        let Some(rule) = architecture.experts else {
+        let Some(rule) = keys.architecture.experts else {
             let what = format!("a mixture of {expert_count} experts");
-            let supported = format!("dense models of architecture {}", architecture.name);
+            let supported = format!("dense models of architecture {}", keys.architecture.name);
             return Err(keys.unsupported(COUNT, what, &supported));
         };
         let expert_used_count = keys.size(USED, None, 1..=expert_count)?;

@@ -2,22 +2,23 @@
 
 use std::ops::RangeInclusive;
 
+use super::architecture::Architecture;
 use crate::gguf::{FromValue, Gguf, ValueType};
 use crate::{Error, Result};
 
 /// The metadata of one architecture: keys are given without its prefix.
 pub(crate) struct Keys<'a> {
     gguf: &'a Gguf,
-    prefix: &'a str,
+    pub(crate) architecture: &'static Architecture,
 }
 
 impl<'a> Keys<'a> {
-    pub(crate) fn new(gguf: &'a Gguf, prefix: &'a str) -> Self {
-        Keys { gguf, prefix }
+    pub(crate) fn new(gguf: &'a Gguf, architecture: &'static Architecture) -> Self {
+        Keys { gguf, architecture }
     }
 
     fn full(&self, key: &str) -> String {
-        format!("{}.{key}", self.prefix)
+        format!("{}.{key}", self.architecture.name)
     }
 
     pub(crate) fn optional<T: FromValue>(&self, key: &str) -> Result<Option<T>> {
@@ -123,8 +124,13 @@ impl<'a> Keys<'a> {
         if sizes.iter().all(|size| *size == sizes[0]) {
             return Ok(sizes[0]);
         }
+        Err(self.differs(key))
+    }
+
+    /// A key has an array of numbers that would have to be the same.
+    pub(crate) fn differs(&self, key: &str) -> Error {
         let what = "values that differ from block to block".to_owned();
-        Err(self.unsupported(key, what, "the same value in all blocks"))
+        self.unsupported(key, what, "the same value in all blocks")
     }
 
     /// A finite number above zero, where the key is there.

@@ -1,10 +1,14 @@
 //! A model: a file's weights, its tokenizer and the threads that evaluate it.
 
 mod architecture;
+mod attention;
+mod blocks;
 mod config;
 mod experts;
 mod forward;
 mod keys;
+mod latent;
+mod recurrent;
 mod rope;
 mod scales;
 mod weights;
@@ -21,8 +25,11 @@ use crate::session::{Session, SessionOptions};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
-pub(crate) use config::{AttentionShape, Config};
+pub(crate) use attention::AttentionShape;
+pub(crate) use blocks::{Block, Mixing};
+pub(crate) use config::Config;
 pub(crate) use forward::{Pass, Workspace};
+pub(crate) use recurrent::RecurrentShape;
 pub(crate) use weights::Weights;
 
 /// The environment variable that lowers the instruction-set level where the builder does not set it.
@@ -122,7 +129,7 @@ impl Model {
     /// Positions that the model was trained for.
     #[must_use]
     pub fn context_length(&self) -> usize {
-        self.0.config.context_length
+        self.0.config.sizes.context_length
     }
 
     /// The instruction-set level in use.

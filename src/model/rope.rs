@@ -9,7 +9,7 @@
 
 use std::f64::consts::PI;
 
-use super::architecture::{Architecture, YarnRule};
+use super::architecture::YarnRule;
 use super::keys::Keys;
 use crate::Result;
 
@@ -22,6 +22,8 @@ pub(crate) struct RopeShape {
     scaling: RopeScaling,
     /// Of the rotated values.
     magnitude: f64,
+    /// What else scores are multiplied by.
+    pub(crate) score_factor: f32,
     /// Whether `rope_factors_long` and `_short` divide the frequencies, and from how many positions of a
     /// session on those for long contexts.
     pub(crate) original_context_length: Option<usize>,
@@ -46,10 +48,10 @@ impl RopeShape {
     /// Of heads with `head_dim` values.
     pub(super) fn read(
         keys: &Keys<'_>,
-        architecture: &Architecture,
         head_dim: usize,
         context_length: usize,
     ) -> Result<RopeShape> {
+        let architecture = keys.architecture;
         const TYPE: &str = "rope.scaling.type";
         const ORIGINAL: &str = "rope.scaling.original_context_length";
         let dimension_count = dimension_count(keys, head_dim)?;
@@ -57,29 +59,31 @@ impl RopeShape {
         let original = || keys.size(ORIGINAL, Some(context_length), 1..=usize::MAX);
         let kind = keys.optional::<String>(TYPE)?;
         let kind = kind.as_deref();
-        let (scaling, magnitude) = match (kind, read_factor(keys)?) {
+        let attention_factor = keys.positive("rope.scaling.attn_factor", Some(1.0))?;
+        let (scaling, [magnitude, score_factor]) = match (kind, read_factor(keys)?) {
             (Some("none" | "longrope"), _) | (Some("linear" | "yarn") | None, None) => {
-                (RopeScaling::None, 1.0)
+                (RopeScaling::None, [1.0; 2])
             }
-            (Some("linear") | None, Some(factor)) => (RopeScaling::Linear { factor }, 1.0),
+            (Some("linear") | None, Some(factor)) => (RopeScaling::Linear { factor }, [1.0; 2]),
             (Some("yarn"), Some(factor)) => {
                 let yarn = YarnKeys::read(keys, architecture.yarn)?;
                 let base = f64::from(freq_base);
                 let ramp = YarnRamp::new(dimension_count as f64, base, original()? as f64, &yarn);
-                (RopeScaling::Yarn { factor, ramp }, yarn.magnitude(factor))
+                let factors = yarn.factors(factor, attention_factor.into());
+                (RopeScaling::Yarn { factor, ramp }, factors)
             }
             (Some(other), _) => {
                 let known = "none, linear, yarn, longrope";
                 return Err(keys.unsupported(TYPE, format!("{other:?}"), known));
             }
         };
-        let attention_factor = keys.positive("rope.scaling.attn_factor", Some(1.0))?;
         let has_factors = architecture.long_rope || kind == Some("longrope");
         Ok(RopeShape {
             dimension_count,
             freq_base,
             scaling,
             magnitude: magnitude * f64::from(attention_factor),
+            score_factor: score_factor as f32,
             original_context_length: has_factors.then(original).transpose()?,
         })
     }
@@ -143,29 +147,39 @@ struct YarnKeys {
     beta_fast: f64,
     beta_slow: f64,
     log_multiplier: Option<f64>,
+    is_latent: bool,
 }
 
 impl YarnKeys {
     fn read(keys: &Keys<'_>, rule: YarnRule) -> Result<YarnKeys> {
         let own = |key, default| match rule {
-            YarnRule::Standard => Ok(default),
+            YarnRule::Standard | YarnRule::Latent => Ok(default),
             YarnRule::OwnKeys => keys.positive(key, Some(default)),
         };
         let log_multiplier = match rule {
             YarnRule::Standard => None,
-            YarnRule::OwnKeys => keys.optional_positive("rope.scaling.yarn_log_multiplier")?,
+            YarnRule::OwnKeys | YarnRule::Latent => {
+                keys.optional_positive("rope.scaling.yarn_log_multiplier")?
+            }
         };
         Ok(YarnKeys {
             beta_fast: own("rope.scaling.yarn_beta_fast", 32.0)?.into(),
             beta_slow: own("rope.scaling.yarn_beta_slow", 1.0)?.into(),
             log_multiplier: log_multiplier.map(f64::from),
+            is_latent: rule == YarnRule::Latent,
         })
     }
 
-    /// By how much rotated values grow.
-    fn magnitude(&self, factor: f64) -> f64 {
+    /// By how much rotated values grow, and scores besides.
+    fn factors(&self, factor: f64, attention_factor: f64) -> [f64; 2] {
         let grown = |multiplier: f64| 1.0 + 0.1 * multiplier * factor.ln();
-        grown(1.0) / grown(self.log_multiplier.unwrap_or(0.0))
+        let multiplier = self.log_multiplier.unwrap_or(0.0);
+        if !self.is_latent {
+            return [grown(1.0) / grown(multiplier), 1.0];
+        }
+        let magnitude = self.log_multiplier.map_or(grown(1.0), |_| 1.0);
+        let root = magnitude * attention_factor * grown(10.0 * multiplier);
+        [magnitude, root * root]
     }
 }
 
@@ -251,6 +265,7 @@ mod tests {
             beta_fast: 32.0,
             beta_slow: 1.0,
             log_multiplier: None,
+            is_latent: false,
         };
         let ramp = YarnRamp::new(128.0, 1e6, 32768.0, &keys);
         assert_eq!((ramp.low, ramp.high), (23.0, 40.0));

@@ -1,7 +1,7 @@
 //! Factors and bounds of what a model computes.
 
-use super::architecture::{Architecture, Scales, SoftCaps};
-use super::config::AttentionShape;
+use super::architecture::{Scales, SoftCaps};
+use super::config::Sizes;
 use super::keys::Keys;
 use crate::Result;
 
@@ -28,7 +28,7 @@ pub(crate) struct Temperature {
 
 impl Temperature {
     /// The factor at a position.
-    pub(crate) fn at(&self, position: usize) -> f32 {
+    fn at(&self, position: usize) -> f32 {
         let times = (position / self.original_context_length) as f32;
         1.0 + self.scale * times.ln_1p()
     }
@@ -37,15 +37,16 @@ impl Temperature {
 impl Scaling {
     pub(super) fn read(
         keys: &Keys<'_>,
-        architecture: &Architecture,
-        attention: &AttentionShape,
-        embedding_length: usize,
-        block_count: usize,
+        sizes: &Sizes,
+        head_count: usize,
+        head_dim: usize,
     ) -> Result<Scaling> {
-        let width = embedding_length as f32;
+        let architecture = keys.architecture;
+        let block_count = sizes.block_count;
+        let width = sizes.embedding_length as f32;
         let head_dim = match architecture.wide_scale_blocks {
-            Some(blocks) if blocks == block_count => width / attention.head_count as f32,
-            _ => attention.key_dim as f32,
+            Some(blocks) if blocks == block_count => width / head_count as f32,
+            _ => head_dim as f32,
         };
         let key = |name, default| keys.positive(name, default);
         let logit_divisor = |default| Ok::<_, crate::Error>(1.0 / key("logit_scale", default)?);
@@ -77,6 +78,14 @@ impl Scaling {
             logit_cap,
             temperature: temperature(keys)?,
         })
+    }
+}
+
+impl Scaling {
+    /// What queries at a position are multiplied by.
+    pub(crate) fn score_at(&self, position: usize) -> f32 {
+        let temperature = self.temperature.as_ref();
+        self.score * temperature.map_or(1.0, |temperature| temperature.at(position))
     }
 }
 

@@ -282,6 +282,32 @@ impl Kernel for AddTo<'_> {
     }
 }
 
+/// `to += a * b`, value by value.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add_product(level: Level, to: &mut [f32], a: &[f32], b: &[f32]) {
+    assert_eq!((to.len(), to.len()), (a.len(), b.len()), "three vectors");
+    level.run(AddProduct { to, a, b });
+}
+
+struct AddProduct<'a> {
+    to: &'a mut [f32],
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl Kernel for AddProduct<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _simd: S) {
+        for ((to, a), b) in self.to.iter_mut().zip(self.a).zip(self.b) {
+            *to += a * b;
+        }
+    }
+}
+
 /// The bits of the f16 nearest to each value.
 ///
 /// # Panics

@@ -73,6 +73,44 @@ fn softmax_and_silu_follow_their_formulas_over_the_whole_range() {
 }
 
 #[test]
+fn the_delta_rule_follows_its_formula() {
+    for level in levels() {
+        for (key_dim, value_dim) in [(1, 1), (16, 16), (24, 20), (128, 128)] {
+            let floats = |seed, count| Random(seed).floats(count);
+            let (query, key) = (floats(1, key_dim), floats(2, key_dim));
+            let value = floats(3, value_dim);
+            let mut state = floats(4, key_dim * value_dim);
+            let mut out = vec![9.0; value_dim];
+            let (decay, rate) = (0.75, 0.3);
+            let mut expected = doubles(&state);
+            let products = |row: &[f64], with: &[f32]| {
+                let pairs = row.iter().zip(doubles(with));
+                pairs.map(|(a, b)| a * b).sum::<f64>()
+            };
+            let mut expected_out = Vec::new();
+            for (row, value) in expected.chunks_mut(key_dim).zip(doubles(&value)) {
+                row.iter_mut().for_each(|x| *x *= f64::from(decay));
+                let error = f64::from(rate) * (value - products(row, &key));
+                for (x, key) in row.iter_mut().zip(doubles(&key)) {
+                    *x += error * key;
+                }
+                expected_out.push(products(row, &query));
+            }
+            let step = DeltaStep {
+                query: &query,
+                key: &key,
+                value: &value,
+                decay,
+                rate,
+            };
+            delta_step(level, step, &mut state, &mut out);
+            close(&state, &expected, 1e-5);
+            close(&out, &expected_out, 1e-5);
+        }
+    }
+}
+
+#[test]
 fn layer_norm_follows_its_formula() {
     for level in levels() {
         for cols in [1, 15, 16, 40, 576] {

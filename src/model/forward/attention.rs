@@ -3,137 +3,201 @@
 use std::ops::Range;
 
 use gristmill_kernels::ops::{
-    Alibi, Pairing, Side, attend, layer_norm, rms_norm, rms_scale, rotate,
+    Alibi, Attention, Pairing, Side, attend, layer_norm, rms_norm, rms_scale, rotate, sigmoid_mul,
 };
 
 use super::tiles::Attended;
-use super::{Place, Running, Span, ThreadSpace};
-use crate::cache::LayerCache;
+use super::workspace::ThreadSpace;
+use super::{Mix, Place, Running, Span};
 use crate::model::architecture::{Positions, QueryKeyNorm};
-use crate::model::config::Block;
-use crate::model::weights::{Attention, HeadNorm, Norm};
-use crate::pool::{Share, Worker};
-
-/// What one block's attention is made of.
-#[derive(Clone, Copy)]
-pub(super) struct Parts<'a> {
-    pub(super) block: &'a Block,
-    pub(super) norm: Option<&'a Norm>,
-    pub(super) weights: &'a Attention,
-    pub(super) cache: &'a LayerCache,
-}
+use crate::model::blocks::Block;
+use crate::model::weights::{self, HeadNorm, Linear};
+use crate::pool::{Share, Shared, Worker};
 
 impl Running<'_> {
-    /// Keys and values of all tokens, and attention of those of `span`.
+    /// Keys and values of all tokens, and attention of those of the span.
     pub(super) fn attention(
         &self,
         worker: &mut Worker<'_>,
         thread: &mut ThreadSpace,
-        span: &Span,
-        parts: Parts<'_>,
-        out: Place<'_>,
+        mix: Mix<'_>,
+        weights: &weights::Attention,
     ) {
-        let space = self.space;
-        let Parts { norm, weights, .. } = parts;
-        let query = (&weights.query, &space.query);
-        let both = [(&weights.key, &space.key), (&weights.value, &space.value)];
-        let together = span.tokens == self.all.tokens;
+        let (space, shape) = (self.space, &self.pass.config.attention);
+        let of_all = [(&weights.key, &space.key), (&weights.value, &space.value)];
+        let of_span = [(&weights.query, &space.query)];
+        self.project(worker, thread, mix, &of_all, &of_span);
+        worker.phase(|share| self.store(share, mix, &weights.key_norm));
+        if mix.span.tokens.is_empty() {
+            return;
+        }
+        let stride = query_stride(shape, weights);
+        worker.phase(|share| {
+            self.attend(share, thread, mix, |token, range, rows| {
+                let heads = Heads {
+                    row: space.query.row(share, token),
+                    stride,
+                    range,
+                    norm: &weights.query_norm,
+                };
+                self.append(share, heads, mix.block, mix.span.tokens.start + token, rows);
+            });
+        });
+        let gathered = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
+            self.gather(share, mix.span, tokens.clone(), &weights.sinks, rows);
+            if weights.is_gated {
+                let heads = rows.chunks_exact_mut(shape.value_dim);
+                let queries = tokens.flat_map(|token| {
+                    let query = space.query.row(share, token);
+                    query.chunks_exact(stride)
+                });
+                for (head, query) in heads.zip(queries) {
+                    sigmoid_mul(self.pass.level, head, &query[shape.key_dim..]);
+                }
+            }
+            self.scale_branch(rows);
+        };
+        self.products(
+            worker,
+            thread,
+            mix.span,
+            gathered,
+            |share, inputs, scratch| {
+                self.linear(share, inputs, scratch, &weights.output, mix.out);
+            },
+        );
+    }
+
+    /// Products of the mixer's normed inputs: some of all tokens, others of those of the span only.
+    pub(super) fn project(
+        &self,
+        worker: &mut Worker<'_>,
+        thread: &mut ThreadSpace,
+        mix: Mix<'_>,
+        of_all: &[(&Linear, &Shared<f32>)],
+        of_span: &[(&Linear, &Shared<f32>)],
+    ) {
+        let together = mix.span.tokens == self.all.tokens;
         let all = &self.all;
-        let normed = self.normed(all, norm);
+        let with_all = if together { of_span } else { &[] };
+        let normed = self.normed(all, mix.norm);
         self.products(worker, thread, all, normed, |share, inputs, scratch| {
-            for (linear, out) in together.then_some(query).into_iter().chain(both) {
+            for (linear, out) in with_all.iter().chain(of_all) {
                 self.linear(share, inputs, scratch, linear, Place::replace(out));
             }
         });
-        if !together {
-            let normed = self.normed(span, norm);
-            self.products(worker, thread, span, normed, |share, inputs, scratch| {
-                let (linear, out) = query;
-                self.linear(share, inputs, scratch, linear, Place::replace(out));
-            });
-        }
-        worker.phase(|share| self.store(share, parts));
-        if span.tokens.is_empty() {
+        if together || of_span.is_empty() {
             return;
         }
-        worker.phase(|share| self.attend(share, thread, span, parts));
-        let gathered = |share: &Share, tokens, rows: &mut _| {
-            self.gather(share, span, tokens, &weights.sinks, rows);
-            self.scale_branch(rows);
-        };
-        self.products(worker, thread, span, gathered, |share, inputs, scratch| {
-            self.linear(share, inputs, scratch, &weights.output, out);
-        });
+        let normed = self.normed(mix.span, mix.norm);
+        self.products(
+            worker,
+            thread,
+            mix.span,
+            normed,
+            |share, inputs, scratch| {
+                for (linear, out) in of_span {
+                    self.linear(share, inputs, scratch, linear, Place::replace(out));
+                }
+            },
+        );
     }
 
     /// Stores the share's key heads, normed and rotated, and value heads in the cache.
-    fn store(&self, share: &Share, parts: Parts<'_>) {
-        let pass = self.pass;
-        let (cache, layer) = (pass.cache, parts.cache);
-        let shape = &pass.config.attention;
-        let positions = pass.position..pass.position + pass.tokens.len();
-        let (key, value) = (self.space.key.read(share), self.space.value.read(share));
-        let angles = self.space.angles.read(share);
-        let keys = (Side::Keys, &layer.keys);
-        cache.store(
-            share,
-            pass.level,
-            keys,
-            positions.clone(),
-            |head, token, row| {
-                let heads = Heads {
-                    row: &key[token * shape.key_length()..][..shape.key_length()],
-                    range: head..head + 1,
-                    norm: &parts.weights.key_norm,
-                };
-                self.append(heads, parts.block, self.angles(angles, token), row);
-            },
-        );
-        let values = (Side::Values, &layer.values);
-        cache.store(share, pass.level, values, positions, |head, token, row| {
-            let start = token * shape.value_length() + head * shape.value_dim;
-            row.extend_from_slice(&value[start..][..shape.value_dim]);
+    fn store(&self, share: &Share, mix: Mix<'_>, norm: &HeadNorm) {
+        let shape = &self.pass.config.attention;
+        let (key, value) = (&self.space.key, &self.space.value);
+        self.store_heads(share, mix.index, Side::Keys, |head, token, row| {
+            let heads = Heads {
+                row: key.row(share, token),
+                stride: shape.key_dim,
+                range: head..head + 1,
+                norm,
+            };
+            self.append(share, heads, mix.block, token, row);
+        });
+        self.store_heads(share, mix.index, Side::Values, |head, token, row| {
+            let dim = shape.value_dim;
+            row.extend_from_slice(&value.row(share, token)[head * dim..][..dim]);
         });
     }
 
-    /// Appends heads as they are compared: normed and rotated.
-    fn append(&self, heads: Heads<'_>, block: &Block, angles: &[f32], rows: &mut Vec<f32>) {
+    /// Stores one side of the share's heads in the cache of a layer, of all tokens.
+    pub(super) fn store_heads(
+        &self,
+        share: &Share,
+        layer: usize,
+        side: Side,
+        row: impl FnMut(usize, usize, &mut Vec<f32>),
+    ) {
+        let pass = self.pass;
+        let positions = pass.position..pass.position + pass.tokens.len();
+        let (keys, values) = pass.cache.attention(layer);
+        let rows = match side {
+            Side::Keys => keys,
+            Side::Values => values,
+        };
+        pass.cache
+            .store(share, pass.level, (side, rows), positions, row);
+    }
+
+    /// Appends heads of a token as they are compared: normed and rotated.
+    fn append(
+        &self,
+        share: &Share,
+        heads: Heads<'_>,
+        block: &Block,
+        token: usize,
+        rows: &mut Vec<f32>,
+    ) {
+        let dim = self.pass.config.attention.key_dim;
+        let first = rows.len();
+        for head in heads.range.clone() {
+            rows.extend_from_slice(&heads.row[head * heads.stride..][..dim]);
+        }
+        let is_late = heads.norm.kind == QueryKeyNorm::RotatedHead;
+        if !is_late {
+            self.norm_heads(&heads, first, rows);
+        }
+        let angles = self.space.angles.row(share, token);
+        self.rotate(block, angles, dim, &mut rows[first..]);
+        if is_late {
+            self.norm_heads(&heads, first, rows);
+        }
+    }
+
+    /// Norms heads, which begin at `first`.
+    fn norm_heads(&self, heads: &Heads<'_>, first: usize, rows: &mut Vec<f32>) {
         let (level, epsilon) = (self.pass.level, self.pass.config.norm_epsilon);
         let dim = self.pass.config.attention.key_dim;
-        let Heads { row, range, norm } = heads;
-        let HeadNorm { kind, weight } = norm;
-        let values = range.start * dim..range.end * dim;
-        let first = rows.len();
-        rows.extend_from_slice(&row[values.clone()]);
-        let out = &mut rows[first..];
+        let HeadNorm { kind, weight } = heads.norm;
+        let own = heads.range.start * dim..heads.range.end * dim;
         match kind {
-            QueryKeyNorm::None | QueryKeyNorm::RotatedHead => {}
-            QueryKeyNorm::Head => rms_norm(level, &row[values], weight, epsilon, out),
+            QueryKeyNorm::None => {}
             QueryKeyNorm::Row => {
-                let scale = rms_scale(level, row, epsilon);
-                for (out, weight) in out.iter_mut().zip(&weight[values]) {
-                    *out *= scale * weight;
+                let scale = rms_scale(level, heads.row, epsilon);
+                for (value, weight) in rows[first..].iter_mut().zip(&weight[own]) {
+                    *value *= scale * weight;
                 }
             }
-            QueryKeyNorm::OwnHead => {
-                let weights = weight[values.clone()].chunks_exact(dim);
-                let heads = row[values].chunks_exact(dim).zip(out.chunks_exact_mut(dim));
-                for ((head, out), weight) in heads.zip(weights) {
-                    layer_norm(level, head, weight, epsilon, out);
+            QueryKeyNorm::Head | QueryKeyNorm::RotatedHead | QueryKeyNorm::OwnHead => {
+                rows.extend_from_within(first..);
+                let (out, values) = rows[first..].split_at_mut(own.len());
+                if *kind == QueryKeyNorm::OwnHead {
+                    let heads = values.chunks_exact(dim).zip(out.chunks_exact_mut(dim));
+                    for ((head, out), weight) in heads.zip(weight[own.clone()].chunks_exact(dim)) {
+                        layer_norm(level, head, weight, epsilon, out);
+                    }
+                } else {
+                    rms_norm(level, values, weight, epsilon, out);
                 }
+                rows.truncate(first + own.len());
             }
-        }
-        self.rotate(block, angles, dim, out);
-        if *kind == QueryKeyNorm::RotatedHead {
-            rows.extend_from_within(first..);
-            let (out, rotated) = rows[first..].split_at_mut(range.len() * dim);
-            rms_norm(level, rotated, weight, epsilon, out);
-            rows.truncate(first + range.len() * dim);
         }
     }
 
     /// Rotates heads of `dim` values by the angles of their token.
-    fn rotate(&self, block: &Block, angles: &[f32], dim: usize, heads: &mut [f32]) {
+    pub(super) fn rotate(&self, block: &Block, angles: &[f32], dim: usize, heads: &mut [f32]) {
         let config = self.pass.config;
         let Some(rope) = block.rope else {
             return;
@@ -143,67 +207,62 @@ impl Running<'_> {
             Positions::Baichuan => Pairing::Adjacent,
             Positions::Learned => return,
         };
-        let before: usize = config.ropes[..rope]
-            .iter()
-            .map(|rope| 2 * rope.pairs())
-            .sum();
+        let before = config.ropes[..rope].iter();
+        let before: usize = before.map(|rope| 2 * rope.pairs()).sum();
         let pairs = config.ropes[rope].pairs();
         let (cos, sin) = angles[before..][..2 * pairs].split_at(pairs);
         rotate(self.pass.level, pairing, cos, sin, dim, heads);
     }
 
-    /// A share of the attention items.
-    fn attend(&self, share: &Share, thread: &mut ThreadSpace, span: &Span, parts: Parts<'_>) {
-        let pass = self.pass;
+    /// A share of the attention items. `queries` appends query heads of a token of the span, as they are
+    /// compared.
+    pub(super) fn attend(
+        &self,
+        share: &Share,
+        thread: &mut ThreadSpace,
+        mix: Mix<'_>,
+        queries: impl Fn(usize, Range<usize>, &mut Vec<f32>),
+    ) {
+        let (pass, span) = (self.pass, mix.span);
         let (shape, scaling) = (&pass.config.attention, &pass.config.scaling);
-        let query = self.space.query.read(share);
-        let angles = self.space.angles.read(share);
+        let (keys, values) = pass.cache.attention(mix.index);
         let attended = &self.space.attended[span.attended];
         let cols = attended.cols();
         let (range, attended) = attended.rows_mut(share);
         let item_shape = Attended::new(shape);
-        let group = shape.group();
+        let group = item_shape.group;
         for (item, out) in range.zip(attended.chunks_exact_mut(cols)) {
-            let (head, tokens, part) = span.tiles.item(item);
+            let (heads, tokens, part) = span.tiles.item(item);
+            let heads = heads * group..(heads + 1) * group;
+            let key_head = heads.start / shape.group();
             let positions = span.tiles.positions(part);
             thread.rows.clear();
             thread.visible.clear();
             thread.alibi.clear();
             for token in tokens.clone() {
-                let heads = Heads {
-                    row: &query[token * shape.query_length()..][..shape.query_length()],
-                    range: head * group..(head + 1) * group,
-                    norm: &parts.weights.query_norm,
-                };
-                let token = span.tokens.start + token;
-                let position = pass.position + token;
                 let first = thread.rows.len();
-                self.append(
-                    heads.clone(),
-                    parts.block,
-                    self.angles(angles, token),
-                    &mut thread.rows,
-                );
-                let temperature = scaling.temperature.map_or(1.0, |scale| scale.at(position));
+                queries(token, heads.clone(), &mut thread.rows);
+                let position = pass.position + span.tokens.start + token;
+                let scale = scaling.score_at(position);
                 for value in &mut thread.rows[first..] {
-                    *value *= scaling.score * temperature;
+                    *value *= scale;
                 }
-                let visible = parts.block.visible(position, &positions);
+                let visible = mix.block.visible(position, &positions);
                 thread.visible.extend(std::iter::repeat_n(visible, group));
                 if shape.alibi {
-                    thread.alibi.extend(heads.range.map(|head| Alibi {
+                    thread.alibi.extend(heads.clone().map(|head| Alibi {
                         slope: shape.alibi_slope(head),
                         position,
                     }));
                 }
             }
-            let attention = gristmill_kernels::ops::Attention {
+            let attention = Attention {
                 queries: &thread.rows,
                 visible: &thread.visible,
                 alibi: &thread.alibi,
                 soft_cap: scaling.score_cap,
-                keys: (pass.cache.keys, parts.cache.keys.row(share, head)),
-                values: (pass.cache.values, parts.cache.values.row(share, head)),
+                keys: (pass.cache.keys, keys.row(share, key_head)),
+                values: (pass.cache.values, values.row(share, key_head)),
             };
             let (outputs, softmax) = item_shape.split_mut(out);
             let outputs = &mut outputs[..tokens.len() * item_shape.outputs()];
@@ -213,8 +272,9 @@ impl Running<'_> {
         }
     }
 
-    /// What attention left in its items, token by token.
-    fn gather(
+    /// Appends what attention left in its items, token by token. `sinks` are one logit per query head, or
+    /// none.
+    pub(super) fn gather(
         &self,
         share: &Share,
         span: &Span,
@@ -222,25 +282,45 @@ impl Running<'_> {
         sinks: &[f32],
         rows: &mut Vec<f32>,
     ) {
+        let group = Attended::new(&self.pass.config.attention).group;
+        for token in tokens {
+            for heads in 0..span.tiles.heads {
+                let sinks = sinks.chunks(group).nth(heads).unwrap_or_default();
+                self.gather_heads(share, span, token, (heads, 0..group), sinks, rows);
+            }
+        }
+    }
+
+    /// Appends some query heads of a group of a token.
+    pub(super) fn gather_heads(
+        &self,
+        share: &Share,
+        span: &Span,
+        token: usize,
+        (heads, range): (usize, Range<usize>),
+        sinks: &[f32],
+        rows: &mut Vec<f32>,
+    ) {
         let attended = &self.space.attended[span.attended];
         let items = attended.read(share).chunks_exact(attended.cols());
         let shape = Attended::new(&self.pass.config.attention);
-        for token in tokens {
-            for head in 0..span.tiles.heads {
-                let (parts, place) = span.tiles.find(head, token);
-                let places = items.clone().skip(parts.start).take(parts.len());
-                let sinks = sinks.chunks(shape.group).nth(head).unwrap_or_default();
-                shape.merge(places.map(|item| shape.split(item, place)), sinks, rows);
-            }
-        }
+        let (parts, place) = span.tiles.find(heads, token);
+        let places = items.skip(parts.start).take(parts.len());
+        let places = places.map(|item| shape.split(item, place));
+        shape.merge(places, range, sinks, rows);
     }
 }
 
 /// Some heads of a token's queries or keys.
-#[derive(Clone)]
 struct Heads<'a> {
-    /// All heads of the token.
+    /// All heads of the token, `stride` values from one to the next.
     row: &'a [f32],
+    stride: usize,
     range: Range<usize>,
     norm: &'a HeadNorm,
+}
+
+/// Values from a query head to the next: behind each may lie what its output is gated by.
+fn query_stride(shape: &crate::model::AttentionShape, weights: &weights::Attention) -> usize {
+    shape.key_dim + if weights.is_gated { shape.value_dim } else { 0 }
 }

@@ -16,7 +16,8 @@ use std::ops::Range;
 use gristmill_kernels::ops::{add_to, gate_mul};
 use gristmill_kernels::{ColumnsMut, Level, Store, groups, matmul};
 
-use super::{Place, Running, Span, ThreadSpace, multiply};
+use super::workspace::ThreadSpace;
+use super::{Place, Running, Span, multiply};
 use crate::model::experts::{ExpertShape, Route};
 use crate::model::weights::{Experts, Norm};
 use crate::pool::{Share, Worker};
@@ -108,7 +109,7 @@ impl Running<'_> {
             for (stacked, buffer) in [&weights.gate, &weights.up].into_iter().zip(&space.routed) {
                 let (range, mut out) = buffer.columns_mut(share);
                 for chosen in &thread.plan.experts {
-                    let linear = stacked.expert(chosen.expert).narrow(range.clone());
+                    let linear = stacked.at(chosen.expert).narrow(range.clone());
                     let inputs = &inputs[chosen.groups.clone()];
                     let out = out.reborrow().narrow_rows(chosen.slots.clone());
                     let scratch = &mut thread.products;
@@ -195,7 +196,7 @@ impl Running<'_> {
             return;
         }
         for chosen in &plan.experts {
-            let linear = weights.down.expert(chosen.expert).narrow(range.clone());
+            let linear = weights.down.at(chosen.expert).narrow(range.clone());
             outputs.resize(chosen.slots.len() * range.len(), 0.0);
             let inputs = &inputs[chosen.groups.clone()];
             let to = ColumnsMut::new(outputs, range.len());

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use gristmill_kernels::ops::{activate, gate_mul};
 
-use super::{Place, Running, Span, ThreadSpace};
+use super::workspace::ThreadSpace;
+use super::{Place, Running, Span};
 use crate::model::weights::{FeedForward, Layer, Norm};
 use crate::pool::{Share, Worker};
 

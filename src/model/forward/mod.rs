@@ -25,96 +25,30 @@
 mod attention;
 mod experts;
 mod feed_forward;
+mod latent;
+mod recurrent;
 mod tiles;
+mod workspace;
 
 use std::ops::Range;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-use gristmill_kernels::ops::{Alibi, AttentionScratch, add_to, layer_norm, rms_norm, soft_cap};
+use gristmill_kernels::ops::{add_to, layer_norm, rms_norm, soft_cap};
 use gristmill_kernels::{ColumnsMut, InputGroup, Level, Scratch, Store, groups, matmul};
 
-use self::tiles::{Attended, Tiles};
+use self::tiles::Tiles;
+use self::workspace::ThreadSpace;
+pub(crate) use self::workspace::Workspace;
 use super::architecture::NormKind;
+use super::blocks::{Block, Mixing};
 use super::config::Config;
-use super::experts::Route;
+use super::recurrent::RecurrentShape;
 use super::rope::Rope;
-use super::weights::{Layer, Linear, LinearView, Norm, Weights};
+use super::weights::{Layer, Linear, LinearView, Mixer, Norm, Weights};
 use crate::cache::KvCache;
 use crate::cancel::CancelToken;
 use crate::pool::{Pool, Share, Shared, Worker};
-
-/// The buffers of a pass, kept from pass to pass. Matrices are `[tokens, …]`.
-#[derive(Debug)]
-pub(crate) struct Workspace {
-    /// `[tokens, embedding_length]`: the residual stream.
-    residual: Shared<f32>,
-    /// `[tokens, 2 * pairs]`: cosines and sines of RoPE, one table of the model behind the other.
-    angles: Shared<f32>,
-    /// The inputs of the next products, one row per group.
-    inputs: Shared<InputGroup>,
-    query: Shared<f32>,
-    key: Shared<f32>,
-    value: Shared<f32>,
-    /// One row per item of [`Tiles`]: of all tokens, and of those whose logits are wanted.
-    attended: [Shared<f32>; 2],
-    /// `[tokens, …]`, of a dense network or a shared expert; a pass uses as many columns as that is wide.
-    gate: Shared<f32>,
-    up: Shared<f32>,
-    /// `[tokens, 1]`: what the output of a shared expert is gated by.
-    sigmoid_gate: Shared<f32>,
-    /// `[tokens, experts]`
-    router: Shared<f32>,
-    /// `[tokens, experts in use]`
-    routes: Shared<Route>,
-    /// `[tokens * experts in use, …]`: gate and up of the experts that tokens are routed to.
-    routed: [Shared<f32>; 2],
-    /// `[tokens, embedding_length]`: the outputs of attention or of the feed-forward network, where a norm
-    /// comes before they are added to the residual stream.
-    branch: Shared<f32>,
-    /// `[tokens asked for, vocab]`
-    pub(crate) logits: Shared<f32>,
-    /// One per thread, which holds it during a pass.
-    threads: Vec<Mutex<ThreadSpace>>,
-}
-
-/// What each thread needs for itself.
-#[derive(Debug, Default)]
-struct ThreadSpace {
-    /// The inputs, if there is but one group.
-    input: InputGroup,
-    products: Scratch,
-    attention: AttentionScratch,
-    rows: Vec<f32>,
-    visible: Vec<Range<usize>>,
-    alibi: Vec<Alibi>,
-    plan: experts::Plan,
-    outputs: Vec<f32>,
-}
-
-impl Workspace {
-    pub(crate) fn new(pool: &Pool) -> Self {
-        let floats = || Shared::new(pool);
-        Self {
-            residual: floats(),
-            angles: floats(),
-            inputs: Shared::new(pool),
-            query: floats(),
-            key: floats(),
-            value: floats(),
-            attended: [floats(), floats()],
-            gate: floats(),
-            up: floats(),
-            sigmoid_gate: floats(),
-            router: floats(),
-            routes: Shared::new(pool),
-            routed: [floats(), floats()],
-            branch: floats(),
-            logits: floats(),
-            threads: (0..pool.threads()).map(|_| Mutex::default()).collect(),
-        }
-    }
-}
 
 /// One evaluation of some tokens at consecutive positions.
 pub(crate) struct Pass<'a> {
@@ -136,49 +70,17 @@ pub(crate) struct Pass<'a> {
 impl Pass<'_> {
     /// Evaluates the tokens; `false` if the pass was cancelled.
     pub(crate) fn run(&self, pool: &Pool, space: &mut Workspace) -> bool {
-        let embedding_length = self.config.embedding_length;
-        let widest_feed_forward = self.config.widest_feed_forward();
         let tokens = self.tokens.len();
         let all = Span::new(self, 0, 0..tokens);
         let output = Span::new(self, 1, self.output.clone());
-        let zero = || 0.0;
-        let shape = &self.config.attention;
+        let groups = all.groups.len().max(output.groups.len());
         let angles = self.ropes.iter().map(|rope| 2 * rope.pairs()).sum();
-        for (buffer, cols) in [
-            (&mut space.residual, embedding_length),
-            (&mut space.angles, angles),
-            (&mut space.query, shape.query_length()),
-            (&mut space.key, shape.key_length()),
-            (&mut space.value, shape.value_length()),
-            (&mut space.gate, widest_feed_forward),
-            (&mut space.up, widest_feed_forward),
-            (&mut space.sigmoid_gate, 1),
-            (&mut space.branch, embedding_length),
-        ] {
-            buffer.reshape(tokens, cols, zero);
-        }
-        let mut most_groups = all.groups.len().max(output.groups.len());
-        if let Some(experts) = &self.config.experts {
-            let slots = tokens * experts.expert_used_count;
-            most_groups = most_groups.max(slots);
-            space.router.reshape(tokens, experts.expert_count, zero);
-            space
-                .routes
-                .reshape(tokens, experts.expert_used_count, Route::default);
-            for buffer in &mut space.routed {
-                buffer.reshape(slots, experts.feed_forward_length, zero);
-            }
-        }
-        space.inputs.reshape(most_groups, 1, InputGroup::new);
-        let place = Attended::new(shape).place();
-        for Span {
-            tiles, attended, ..
-        } in [&all, &output]
-        {
-            space.attended[*attended].reshape(tiles.items(), tiles.tile_tokens * place, zero);
+        space.reshape(self.config, tokens, groups, angles);
+        for span in [&all, &output] {
+            space.reshape_attended(span.attended, self.config, &span.tiles);
         }
         let vocab = self.weights.output.matrix.rows();
-        space.logits.reshape(self.output.len(), vocab, zero);
+        space.logits.reshape(self.output.len(), vocab, || 0.0);
         let running = Running {
             pass: self,
             space,
@@ -292,12 +194,6 @@ impl Running<'_> {
         }
     }
 
-    /// The angles of a token, of all that the first share has written.
-    fn angles<'a>(&self, angles: &'a [f32], token: usize) -> &'a [f32] {
-        let cols = self.space.angles.cols();
-        &angles[token * cols..][..cols]
-    }
-
     fn layer(
         &self,
         worker: &mut Worker<'_>,
@@ -306,19 +202,19 @@ impl Running<'_> {
         index: usize,
         layer: &Layer,
     ) {
-        let parts = attention::Parts {
-            block: &self.pass.config.blocks[index],
-            norm: layer.attention_norm.as_ref(),
-            weights: &layer.attention,
-            cache: self.pass.cache.layer(index),
-        };
         let norm = layer.feed_forward_norm.as_ref();
         if layer.is_parallel {
             self.expand(worker, thread, span, norm, layer);
         }
-        let output_norm = layer.attention_output_norm.as_ref();
-        let out = self.branch(span, output_norm);
-        self.attention(worker, thread, span, parts, out);
+        let output_norm = layer.mixer_output_norm.as_ref();
+        let mix = Mix {
+            index,
+            block: &self.pass.config.blocks[index],
+            norm: layer.mixer_norm.as_ref(),
+            span,
+            out: self.branch(span, output_norm),
+        };
+        self.mix(worker, thread, mix, &layer.mixer);
         self.add_branch(worker, span, output_norm);
         if !layer.is_parallel {
             self.expand(worker, thread, span, norm, layer);
@@ -337,7 +233,23 @@ impl Running<'_> {
         self.add_branch(worker, span, output_norm);
     }
 
-    /// Where the outputs of attention or of the feed-forward network go: to the residual stream, unless a
+    fn mix(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace, mix: Mix<'_>, mixer: &Mixer) {
+        match (mixer, &mix.block.mixing) {
+            (Mixer::Latent(weights), Mixing::Latent(shape)) => {
+                self.latent_attention(worker, thread, mix, (shape, weights));
+            }
+            (Mixer::DeltaNet(weights), Mixing::Recurrent(RecurrentShape::DeltaNet(shape))) => {
+                self.delta_net(worker, thread, mix, (shape, weights));
+            }
+            (Mixer::ShortConvolution(weights), _) => {
+                self.short_convolution(worker, thread, mix, weights);
+            }
+            (Mixer::Attention(weights), _) => self.attention(worker, thread, mix, weights),
+            _ => unreachable!("weights are bound by what the block is"),
+        }
+    }
+
+    /// Where the outputs of the mixer or of the feed-forward network go: to the residual stream, unless a
     /// norm comes before.
     fn branch(&self, span: &Span, output_norm: Option<&Norm>) -> Place<'_> {
         match output_norm {
@@ -504,6 +416,18 @@ impl Running<'_> {
             out,
         );
     }
+}
+
+/// What a mixer gets.
+#[derive(Clone, Copy)]
+struct Mix<'a> {
+    /// Of the layer.
+    index: usize,
+    block: &'a Block,
+    norm: Option<&'a Norm>,
+    /// The tokens whose outputs are wanted. Keys, values and states are those of all.
+    span: &'a Span,
+    out: Place<'a>,
 }
 
 /// `out = inputs . matrix + bias`, or `out += …`.

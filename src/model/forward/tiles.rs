@@ -2,17 +2,20 @@
 
 use std::ops::Range;
 
-use crate::model::config::AttentionShape;
+use crate::model::AttentionShape;
 
 /// Rows of queries that attention takes at a time: enough that reading a key costs little.
 const ATTENTION_ROWS: usize = 56;
+
+/// Query heads of an item, at most: of many that share a key head not one thread should do all.
+const ATTENTION_HEADS: usize = 8;
 
 /// Positions of a part of a context. Only a few tokens are cut so: otherwise there are items enough.
 /// It does not depend on the number of threads, nor does the result.
 const PART_POSITIONS: usize = 1024;
 
-/// How attention over some tokens is cut into items: a key head, a tile of tokens, and, where one tile
-/// holds all tokens, a part of the positions.
+/// How attention over some tokens is cut into items: query heads that share a key head, a tile of tokens,
+/// and, where one tile holds all tokens, a part of the positions.
 ///
 /// Later tokens see more. So that contiguous shares cost the same, tiles come from both ends by
 /// turns: 0, n - 1, 1, n - 2, …
@@ -20,7 +23,7 @@ const PART_POSITIONS: usize = 1024;
 pub(super) struct Tiles {
     tokens: usize,
     pub(super) tile_tokens: usize,
-    /// Key heads.
+    /// Groups of query heads.
     pub(super) heads: usize,
     parts: usize,
 }
@@ -28,11 +31,12 @@ pub(super) struct Tiles {
 impl Tiles {
     /// `positions` are all that the last token sees.
     pub(super) fn new(shape: &AttentionShape, tokens: usize, positions: usize) -> Self {
-        let tile_tokens = (ATTENTION_ROWS / shape.group()).clamp(1, tokens.max(1));
+        let group = group(shape);
+        let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens.max(1));
         Self {
             tokens,
             tile_tokens,
-            heads: shape.head_count_kv,
+            heads: shape.head_count / group,
             parts: if tile_tokens == tokens {
                 positions.div_ceil(PART_POSITIONS)
             } else {
@@ -58,7 +62,7 @@ impl Tiles {
         }
     }
 
-    /// Key head, tokens and part of an item.
+    /// Group of query heads, tokens and part of an item.
     pub(super) fn item(&self, item: usize) -> (usize, Range<usize>, usize) {
         let (item, part) = (item / self.parts, item % self.parts);
         let (turn, head) = (item / self.heads, item % self.heads);
@@ -71,7 +75,7 @@ impl Tiles {
         (head, start..self.tokens.min(start + self.tile_tokens), part)
     }
 
-    /// The items of a key head and a token, one per part, and the token's place in them.
+    /// The items of a group of query heads and a token, one per part, and the token's place in them.
     pub(super) fn find(&self, head: usize, token: usize) -> (Range<usize>, usize) {
         let (tile, place) = (token / self.tile_tokens, token % self.tile_tokens);
         let from_end = self.tiles() - 1 - tile;
@@ -85,12 +89,18 @@ impl Tiles {
     }
 }
 
+/// Query heads of an item: as many of those that share a key head as divide them.
+fn group(shape: &AttentionShape) -> usize {
+    let divides = |count: &usize| shape.group().is_multiple_of(*count);
+    (1..=ATTENTION_HEADS).rev().find(divides).unwrap_or(1)
+}
+
 /// How an item of attention lies in its row: for each token the outputs of the query heads,
 /// `[tile tokens, group, value_dim]`, then of each the largest score and the sum of its exponentials,
 /// `[tile tokens, group]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attended {
-    /// Query heads that share a key head.
+    /// Query heads of an item.
     pub(super) group: usize,
     value_dim: usize,
 }
@@ -98,7 +108,7 @@ pub(super) struct Attended {
 impl Attended {
     pub(super) fn new(shape: &AttentionShape) -> Self {
         Self {
-            group: shape.group(),
+            group: group(shape),
             value_dim: shape.value_dim,
         }
     }
@@ -133,17 +143,19 @@ impl Attended {
         )
     }
 
-    /// Appends a token's outputs: those of its parts, each weighted with its share of the softmax.
-    /// `sinks` are further logits, one per query head or none, which nothing belongs to.
+    /// Appends the outputs of a token's query heads `heads`: those of its parts, each weighted with its
+    /// share of the softmax. `sinks` are further logits, one per head of the item or none, which nothing
+    /// belongs to.
     pub(super) fn merge<'a>(
         self,
         parts: impl Iterator<Item = (&'a [f32], &'a [[f32; 2]])> + Clone,
+        heads: Range<usize>,
         sinks: &[f32],
         to: &mut Vec<f32>,
     ) {
         let start = to.len();
-        to.resize(start + self.outputs(), 0.0);
-        for (row, to) in to[start..].chunks_exact_mut(self.value_dim).enumerate() {
+        to.resize(start + heads.len() * self.value_dim, 0.0);
+        for (row, to) in heads.zip(to[start..].chunks_exact_mut(self.value_dim)) {
             let softmax = parts.clone().map(|(_, softmax)| softmax[row]);
             let sink = sinks.get(row).map(|&sink| [sink, 1.0]);
             let largest = softmax
@@ -205,7 +217,7 @@ mod tests {
         let parts = [&first, &second, &third].map(|item| shape.split(item, 0));
         for (sinks, sink) in [(&[][..], 0.0), (&[2.0_f32.ln()], 2.0)] {
             let mut merged = vec![9.0];
-            shape.merge(parts.into_iter(), sinks, &mut merged);
+            shape.merge(parts.into_iter(), 0..1, sinks, &mut merged);
             let total = 1.0 + 3.0 + e + sink;
             let expected = [9.0, (1.0 + 6.0 + 4.0 * e) / total, 8.0 * e / total];
             for (found, expected) in merged.iter().zip(expected) {

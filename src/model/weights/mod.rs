@@ -1,15 +1,22 @@
 //! A model's tensors by their names, shapes checked against the configuration.
 
+mod attention;
+mod feed_forward;
+mod latent;
+mod linear;
+mod recurrent;
 mod tensors;
 
-use std::ops::Range;
-
-use gristmill_kernels::Matrix;
-
+pub(crate) use self::attention::{Attention, HeadNorm};
+pub(crate) use self::feed_forward::{Experts, FeedForward};
+pub(crate) use self::latent::{Expand, LatentAttention};
+pub(crate) use self::linear::{Linear, LinearView};
+pub(crate) use self::recurrent::{DeltaNet, Rates, ShortConvolution};
 use self::tensors::Tensors;
-use super::architecture::{Gate, Layout, Positions, QueryKeyNorm};
+use super::architecture::{Layout, Positions};
+use super::blocks::Mixing;
 use super::config::Config;
-use super::experts::{ExpertShape, SharedExpert};
+use super::recurrent::RecurrentShape;
 use super::rope::{Rope, RopeShape};
 use crate::Result;
 use crate::gguf::Gguf;
@@ -29,13 +36,6 @@ pub(crate) struct Weights {
     ropes: Ropes,
 }
 
-/// A matrix `[outputs, inputs]` and, where the file has one, a bias `[outputs]`.
-#[derive(Clone, Debug)]
-pub(crate) struct Linear {
-    pub(crate) matrix: WeightMatrix,
-    pub(crate) bias: Option<Vec<f32>>,
-}
-
 /// The weight of a norm and, where the file has one, what is added behind it.
 #[derive(Clone, Debug)]
 pub(crate) struct Norm {
@@ -46,117 +46,25 @@ pub(crate) struct Norm {
 /// The weights of one transformer block. Where there is no norm, there is nothing to do.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    pub(crate) attention_norm: Option<Norm>,
-    pub(crate) attention: Attention,
-    pub(crate) attention_output_norm: Option<Norm>,
+    pub(crate) mixer_norm: Option<Norm>,
+    pub(crate) mixer: Mixer,
+    pub(crate) mixer_output_norm: Option<Norm>,
     pub(crate) feed_forward_norm: Option<Norm>,
     /// The dense network of a block, or the shared expert beside the others.
     pub(crate) feed_forward: Option<FeedForward>,
     pub(crate) experts: Option<Experts>,
     pub(crate) feed_forward_output_norm: Option<Norm>,
-    /// Whether the feed-forward network reads what attention reads.
+    /// Whether the feed-forward network reads what the mixer reads.
     pub(crate) is_parallel: bool,
 }
 
-/// Grouped-query attention.
+/// What mixes a block's tokens.
 #[derive(Debug)]
-pub(crate) struct Attention {
-    pub(crate) query: Linear,
-    pub(crate) key: Linear,
-    pub(crate) value: Linear,
-    pub(crate) query_norm: HeadNorm,
-    pub(crate) key_norm: HeadNorm,
-    /// A logit per query head; or nothing.
-    pub(crate) sinks: Vec<f32>,
-    pub(crate) output: Linear,
-}
-
-/// A norm of queries or keys; the length of the weight follows from the kind.
-#[derive(Debug)]
-pub(crate) struct HeadNorm {
-    pub(crate) kind: QueryKeyNorm,
-    pub(crate) weight: Vec<f32>,
-}
-
-/// A feed-forward network, gated or not.
-#[derive(Debug)]
-pub(crate) struct FeedForward {
-    pub(crate) gate: Option<Linear>,
-    pub(crate) up: Linear,
-    pub(crate) down: Linear,
-    /// A matrix of one row: its output's sigmoid multiplies that of the network.
-    pub(crate) sigmoid_gate: Option<Linear>,
-}
-
-/// Feed-forward networks of which each token takes a few.
-#[derive(Debug)]
-pub(crate) struct Experts {
-    /// `[experts, embedding_length]`
-    pub(crate) router: Linear,
-    /// Added to what experts are selected by: one number each.
-    pub(crate) selection_bias: Option<Vec<f32>>,
-    pub(crate) gate: Stacked,
-    pub(crate) up: Stacked,
-    pub(crate) down: Stacked,
-}
-
-/// The matrices of all experts, `[experts, outputs, inputs]`, and their biases `[experts, outputs]`.
-#[derive(Debug)]
-pub(crate) struct Stacked {
-    linear: Linear,
-    /// Rows from one expert to the next, and which of them are its outputs.
-    stride: usize,
-    rows: Range<usize>,
-}
-
-/// A [`Linear`], or a part of one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LinearView<'a> {
-    pub(crate) matrix: Matrix<'a>,
-    pub(crate) bias: Option<&'a [f32]>,
-}
-
-impl Linear {
-    fn scale_bias(mut self, factor: f32) -> Self {
-        let bias = self.bias.iter_mut().flatten();
-        bias.for_each(|value| *value *= factor);
-        self
-    }
-
-    pub(crate) fn view(&self) -> LinearView<'_> {
-        LinearView {
-            matrix: self.matrix.view(),
-            bias: self.bias.as_deref(),
-        }
-    }
-}
-
-impl Stacked {
-    /// The matrix of one expert.
-    pub(crate) fn expert(&self, expert: usize) -> LinearView<'_> {
-        let start = expert * self.stride;
-        let rows = start + self.rows.start..start + self.rows.end;
-        self.linear.view().narrow(rows)
-    }
-
-    /// The outputs `rows` of every expert.
-    fn narrow(&self, rows: Range<usize>) -> Stacked {
-        Stacked {
-            linear: self.linear.clone(),
-            stride: self.stride,
-            rows,
-        }
-    }
-}
-
-impl<'a> LinearView<'a> {
-    /// Only the outputs `range`.
-    pub(crate) fn narrow(&self, range: Range<usize>) -> Self {
-        Self {
-            matrix: self.matrix.narrow(range.clone()),
-            bias: self.bias.map(|bias| &bias[range]),
-        }
-    }
+pub(crate) enum Mixer {
+    Attention(Attention),
+    Latent(LatentAttention),
+    DeltaNet(DeltaNet),
+    ShortConvolution(ShortConvolution),
 }
 
 /// The angles of RoPE, as the context of a session chooses them.
@@ -172,12 +80,8 @@ impl Weights {
     pub(crate) fn bind(gguf: &Gguf, config: &Config) -> Result<Weights> {
         let mut tensors = Tensors::new(gguf);
         let tensors = &mut tensors;
-        let Config {
-            architecture,
-            embedding_length: width,
-            context_length,
-            ..
-        } = *config;
+        let architecture = config.architecture;
+        let (width, context_length) = (config.sizes.embedding_length, config.sizes.context_length);
         let token_embedding = tensors.matrix("token_embd.weight", None, width)?;
         let vocab = token_embedding.rows();
         let output = tensors.optional_matrix("output.weight", Some(vocab), width)?;
@@ -233,11 +137,7 @@ impl Layer {
     fn bind(tensors: &mut Tensors<'_>, config: &Config, index: usize) -> Result<Layer> {
         let block = &format!("blk.{index}");
         let name = |part: &str| format!("{block}.{part}");
-        let Config {
-            architecture,
-            embedding_length: width,
-            ..
-        } = *config;
+        let (architecture, width) = (config.architecture, config.sizes.embedding_length);
         let layout = architecture.layout;
         let feed_forward_norm = name(architecture.feed_forward_norm);
         let is_parallel = match layout {
@@ -249,7 +149,7 @@ impl Layer {
             is_there.then(|| tensors.norm(name, width)).transpose()
         };
         let first = norm(tensors, layout != Layout::After, &name("attn_norm"))?;
-        let (attention_norm, feed_forward_norm) = if is_parallel {
+        let (mixer_norm, feed_forward_norm) = if is_parallel {
             let own = tensors.optional_norm(&name("attn_norm_2"), width)?;
             (own.or_else(|| first.clone()), first)
         } else {
@@ -258,9 +158,9 @@ impl Layer {
         };
         let has_output_norms = matches!(layout, Layout::Sandwich | Layout::After);
         Ok(Layer {
-            attention_norm,
-            attention: Attention::bind(tensors, config, block)?,
-            attention_output_norm: norm(tensors, has_output_norms, &name("post_attention_norm"))?,
+            mixer_norm,
+            mixer: Mixer::bind(tensors, config, index, block)?,
+            mixer_output_norm: norm(tensors, has_output_norms, &name("post_attention_norm"))?,
             feed_forward_norm,
             feed_forward: FeedForward::bind(tensors, config, index, block)?,
             experts: config
@@ -273,171 +173,24 @@ impl Layer {
     }
 }
 
-impl Attention {
-    fn bind(tensors: &mut Tensors<'_>, config: &Config, block: &str) -> Result<Attention> {
-        let name = |part: &str| format!("{block}.{part}");
-        let shape = &config.attention;
-        let [query, key, value] = projections(tensors, config, block)?;
-        let head_norm = |tensors: &mut Tensors<'_>, part: &str, heads: usize| {
-            HeadNorm::bind(tensors, config, &name(part), heads)
-        };
-        let sinks = config
-            .architecture
-            .sinks
-            .then(|| tensors.values(&name("attn_sinks.weight"), 1, shape.head_count));
-        Ok(Attention {
-            query,
-            key,
-            value,
-            query_norm: head_norm(tensors, "attn_q_norm.weight", shape.head_count)?,
-            key_norm: head_norm(tensors, "attn_k_norm.weight", shape.head_count_kv)?,
-            sinks: sinks.transpose()?.unwrap_or_default(),
-            output: branch_output(
-                tensors,
-                config,
-                &name("attn_output"),
-                shape.attended_length(),
-            )?,
-        })
-    }
-}
-
-/// Query, key and value projection: one tensor, or three.
-fn projections(tensors: &mut Tensors<'_>, config: &Config, block: &str) -> Result<[Linear; 3]> {
-    let width = config.embedding_length;
-    let shape = &config.attention;
-    let rows = [
-        shape.query_length(),
-        shape.key_length(),
-        shape.value_length(),
-    ];
-    let fused = format!("{block}.attn_qkv");
-    if tensors.has(&format!("{fused}.weight")) {
-        let fused = tensors.linear(&fused, rows.iter().sum(), width)?;
-        return Ok(split(&fused, rows));
-    }
-    let [query, key, value] = rows;
-    Ok([
-        tensors.linear(&format!("{block}.attn_q"), query, width)?,
-        tensors.linear(&format!("{block}.attn_k"), key, width)?,
-        tensors.linear(&format!("{block}.attn_v"), value, width)?,
-    ])
-}
-
-/// The parts of a fused projection with so many rows each.
-fn split<const PARTS: usize>(fused: &Linear, rows: [usize; PARTS]) -> [Linear; PARTS] {
-    let mut end = 0;
-    rows.map(|rows| {
-        let range = end..end + rows;
-        end = range.end;
-        Linear {
-            matrix: fused.matrix.narrow(range.clone()),
-            bias: fused.bias.as_ref().map(|bias| bias[range].to_vec()),
-        }
-    })
-}
-
-/// The last projection of a branch. Its inputs are multiplied by the branch's scale, so its bias is too.
-fn branch_output(
-    tensors: &mut Tensors<'_>,
-    config: &Config,
-    name: &str,
-    cols: usize,
-) -> Result<Linear> {
-    let linear = tensors.linear(name, config.embedding_length, cols)?;
-    Ok(linear.scale_bias(config.scaling.branch))
-}
-
-impl HeadNorm {
-    fn bind(tensors: &mut Tensors<'_>, config: &Config, name: &str, heads: usize) -> Result<Self> {
-        let dim = config.attention.key_dim;
-        let mut kind = config.architecture.query_key_norm;
-        let weight = match kind {
-            QueryKeyNorm::None => Vec::new(),
-            QueryKeyNorm::Head | QueryKeyNorm::RotatedHead => tensors.values(name, 1, dim)?,
-            QueryKeyNorm::Row => tensors.values(name, 1, heads * dim)?,
-            QueryKeyNorm::OwnHead => match tensors.optional_values(name, heads, dim)? {
-                Some(weight) => weight,
-                None => {
-                    kind = QueryKeyNorm::None;
-                    Vec::new()
-                }
-            },
-        };
-        Ok(HeadNorm { kind, weight })
-    }
-}
-
-impl FeedForward {
-    /// The dense network or the shared expert of a block, if it has any.
+impl Mixer {
     fn bind(
         tensors: &mut Tensors<'_>,
         config: &Config,
         index: usize,
         block: &str,
-    ) -> Result<Option<FeedForward>> {
-        let width = config.embedding_length;
-        let (suffix, gate, hidden) = match config.experts_of(index) {
-            None => ("", config.architecture.gate, config.feed_forward_length),
-            Some(experts) => ("_shexp", Gate::Separate, experts.shared_feed_forward_length),
-        };
-        if hidden == 0 {
-            return Ok(None);
-        }
-        let name = |part: &str| format!("{block}.{part}{suffix}");
-        let up = name("ffn_up");
-        let (gate, up) = match gate {
-            Gate::Separate => {
-                let gate = tensors.linear(&name("ffn_gate"), hidden, width)?;
-                (Some(gate), tensors.linear(&up, hidden, width)?)
+    ) -> Result<Mixer> {
+        Ok(match &config.blocks[index].mixing {
+            Mixing::Attention => Mixer::Attention(Attention::bind(tensors, config, block)?),
+            Mixing::Latent(shape) => {
+                Mixer::Latent(LatentAttention::bind(tensors, config, shape, block)?)
             }
-            Gate::Fused => {
-                let [gate, up] = split(&tensors.linear(&up, 2 * hidden, width)?, [hidden; 2]);
-                (Some(gate), up)
+            Mixing::Recurrent(RecurrentShape::DeltaNet(shape)) => {
+                Mixer::DeltaNet(DeltaNet::bind(tensors, config, shape, block)?)
             }
-            Gate::None => (None, tensors.linear(&up, hidden, width)?),
-        };
-        let rule = config.architecture.experts;
-        let is_gated = rule.is_some_and(|rule| rule.shared == SharedExpert::Gated);
-        let sigmoid_gate = (is_gated && !suffix.is_empty())
-            .then(|| tensors.linear(&format!("{block}.ffn_gate_inp_shexp"), 1, width));
-        Ok(Some(FeedForward {
-            gate,
-            up,
-            down: branch_output(tensors, config, &name("ffn_down"), hidden)?,
-            sigmoid_gate: sigmoid_gate.transpose()?,
-        }))
-    }
-}
-
-impl Experts {
-    fn bind(
-        tensors: &mut Tensors<'_>,
-        config: &Config,
-        shape: &ExpertShape,
-        block: &str,
-    ) -> Result<Experts> {
-        let name = |part: &str| format!("{block}.{part}");
-        let (width, hidden) = (config.embedding_length, shape.feed_forward_length);
-        let count = shape.expert_count;
-        let fused = name("ffn_gate_up_exps");
-        let (gate, up) = if tensors.has(&format!("{fused}.weight")) {
-            let both = tensors.stacked(&fused, count, 2 * hidden, width)?;
-            (both.narrow(0..hidden), both.narrow(hidden..2 * hidden))
-        } else {
-            (
-                tensors.stacked(&name("ffn_gate_exps"), count, hidden, width)?,
-                tensors.stacked(&name("ffn_up_exps"), count, hidden, width)?,
-            )
-        };
-        let mut down = tensors.stacked(&name("ffn_down_exps"), count, width, hidden)?;
-        down.linear = down.linear.scale_bias(config.scaling.branch);
-        Ok(Experts {
-            router: tensors.linear(&name("ffn_gate_inp"), count, width)?,
-            selection_bias: tensors.optional_values(&name("exp_probs_b.bias"), 1, count)?,
-            gate,
-            up,
-            down,
+            Mixing::Recurrent(RecurrentShape::ShortConvolution { taps }) => {
+                Mixer::ShortConvolution(ShortConvolution::bind(tensors, config, *taps, block)?)
+            }
         })
     }
 }

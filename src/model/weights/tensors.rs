@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Linear, Norm, Stacked};
+use super::Norm;
+use super::linear::{Linear, Stacked};
 use crate::gguf::{Gguf, TensorInfo};
+use crate::model::config::Config;
 use crate::tensor::{WeightMatrix, read_values};
 use crate::{Error, Result};
 
@@ -72,7 +74,7 @@ impl<'a> Tensors<'a> {
             .transpose()
     }
 
-    /// The matrices `name.weight` of all experts and, where the file has them, their biases `name.bias`.
+    /// The matrices `name.weight` of all experts or heads and, where the file has them, their biases `name.bias`.
     pub(super) fn stacked(
         &mut self,
         name: &str,
@@ -88,14 +90,11 @@ impl<'a> Tensors<'a> {
         let expected = || format!("shape {shape:?}");
         let tensor = self.find(&weight, fits, expected)?;
         let tensor = tensor.ok_or_else(|| self.missing(&weight, expected()))?;
-        Ok(Stacked {
-            stride: rows,
-            rows: 0..rows,
-            linear: Linear {
-                matrix: WeightMatrix::bind(self.gguf, tensor)?,
-                bias: self.optional_values(&format!("{name}.bias"), count, rows)?,
-            },
-        })
+        let linear = Linear {
+            matrix: WeightMatrix::bind(self.gguf, tensor)?,
+            bias: self.optional_values(&format!("{name}.bias"), count, rows)?,
+        };
+        Ok(Stacked::new(linear, rows))
     }
 
     pub(super) fn matrix(
@@ -133,6 +132,17 @@ impl<'a> Tensors<'a> {
             matrix: self.matrix(&format!("{name}.weight"), Some(rows), cols)?,
             bias: self.optional_values(&format!("{name}.bias"), 1, rows)?,
         })
+    }
+
+    /// The last projection of a branch. Its inputs are multiplied by the branch's scale, so its bias is too.
+    pub(super) fn branch_output(
+        &mut self,
+        config: &Config,
+        name: &str,
+        cols: usize,
+    ) -> Result<Linear> {
+        let linear = self.linear(name, config.sizes.embedding_length, cols)?;
+        Ok(linear.scale_bias(config.scaling.branch))
     }
 
     /// The norm `name.weight` and, where the file has one, the bias `name.bias`.

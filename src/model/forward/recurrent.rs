@@ -1,0 +1,285 @@
+//! Blocks that keep a state in place of keys and values: gated delta nets and short convolutions.
+
+use std::ops::Range;
+
+use gristmill_kernels::ops::{
+    Activation, DeltaStep, activate, add_product, delta_step, gate_mul, rms_norm,
+};
+
+use super::workspace::ThreadSpace;
+use super::{Mix, Running};
+use crate::cache::State;
+use crate::model::blocks::{Block, Mixing};
+use crate::model::recurrent::{DeltaShape, RecurrentShape};
+use crate::model::weights::{DeltaNet, Linear, Rates, ShortConvolution};
+use crate::pool::{Pool, Share, Shared, Worker};
+
+/// The buffers of recurrent blocks.
+#[derive(Debug)]
+pub(super) struct RecurrentSpace {
+    /// `[tokens, …]`: the first projection.
+    projected: Shared<f32>,
+    /// `[tokens, value heads * head_dim]`
+    gate: Shared<f32>,
+    /// `[tokens, 2 * value heads]`, `[tokens, value heads]`: see [`Rates`].
+    rates: [Shared<f32>; 2],
+    /// `[tokens, channels]`: what leaves the convolution.
+    convolved: Shared<f32>,
+    /// `[value heads, tokens * head_dim]`
+    heads: Shared<f32>,
+}
+
+impl RecurrentSpace {
+    pub(super) fn new(pool: &Pool) -> Self {
+        let floats = || Shared::new(pool);
+        Self {
+            projected: floats(),
+            gate: floats(),
+            rates: [floats(), floats()],
+            convolved: floats(),
+            heads: floats(),
+        }
+    }
+
+    pub(super) fn reshape(&mut self, block: &Block, width: usize, tokens: usize) {
+        let Mixing::Recurrent(shape) = &block.mixing else {
+            return;
+        };
+        let zero = || 0.0;
+        self.projected.reshape(tokens, shape.projected(width), zero);
+        self.convolved.reshape(tokens, shape.channels(width), zero);
+        if let RecurrentShape::DeltaNet(shape) = shape {
+            let [both, one] = &mut self.rates;
+            both.reshape(tokens, 2 * shape.value_heads, zero);
+            one.reshape(tokens, shape.value_heads, zero);
+            self.gate.reshape(tokens, shape.value_length(), zero);
+            self.heads
+                .reshape(shape.value_heads, tokens * shape.head_dim, zero);
+        }
+    }
+}
+
+impl Running<'_> {
+    pub(super) fn short_convolution(
+        &self,
+        worker: &mut Worker<'_>,
+        thread: &mut ThreadSpace,
+        mix: Mix<'_>,
+        weights: &ShortConvolution,
+    ) {
+        let space = &self.space.recurrent;
+        let level = self.pass.level;
+        self.project(
+            worker,
+            thread,
+            mix,
+            &[(&weights.input, &space.projected)],
+            &[],
+        );
+        let width = self.pass.config.sizes.embedding_length;
+        worker.phase(|share| {
+            // Of each token what the convolution's input is multiplied by, its output, and the input.
+            let input = |token: usize, out: &mut [f32]| {
+                let projected = space.projected.row(share, token);
+                out.fill(0.0);
+                add_product(level, out, &projected[..width], &projected[2 * width..]);
+            };
+            self.convolve(
+                share,
+                thread,
+                mix.index,
+                &weights.taps,
+                input,
+                |token, out| {
+                    let factors = &space.projected.row(share, token)[width..2 * width];
+                    out.iter_mut()
+                        .zip(factors)
+                        .for_each(|(out, factor)| *out *= factor);
+                },
+            );
+        });
+        let convolved = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
+            let first = mix.span.tokens.start;
+            for token in tokens {
+                rows.extend_from_slice(space.convolved.row(share, first + token));
+            }
+            self.scale_branch(rows);
+        };
+        self.products(
+            worker,
+            thread,
+            mix.span,
+            convolved,
+            |share, inputs, scratch| {
+                self.linear(share, inputs, scratch, &weights.output, mix.out);
+            },
+        );
+    }
+
+    pub(super) fn delta_net(
+        &self,
+        worker: &mut Worker<'_>,
+        thread: &mut ThreadSpace,
+        mix: Mix<'_>,
+        (shape, weights): (&DeltaShape, &DeltaNet),
+    ) {
+        let space = &self.space.recurrent;
+        let level = self.pass.level;
+        let [both, one] = &space.rates;
+        let (first, second): (_, Option<(&Linear, _)>) = match &weights.rates {
+            Rates::Fused(rates) => ((rates, both), None),
+            Rates::Separate { learning, decay } => ((learning, both), Some((decay, one))),
+        };
+        let mut products = vec![
+            (&weights.input, &space.projected),
+            (&weights.gate, &space.gate),
+            first,
+        ];
+        products.extend(second);
+        self.project(worker, thread, mix, &products, &[]);
+        worker.phase(|share| {
+            let input = |token: usize, out: &mut [f32]| {
+                out.copy_from_slice(space.projected.row(share, token));
+            };
+            self.convolve(share, thread, mix.index, &weights.taps, input, |_, out| {
+                activate(level, Activation::Silu, out);
+            });
+        });
+        worker.phase(|share| self.learn(share, mix.index, shape, weights));
+        let gated = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
+            let dim = shape.head_dim;
+            let heads = space.heads.read(share).chunks_exact(space.heads.cols());
+            let mut normed = vec![0.0; dim];
+            for token in tokens.map(|token| mix.span.tokens.start + token) {
+                let start = rows.len();
+                rows.extend_from_slice(space.gate.row(share, token));
+                for (gate, head) in rows[start..].chunks_exact_mut(dim).zip(heads.clone()) {
+                    let values = &head[token * dim..][..dim];
+                    let epsilon = self.pass.config.norm_epsilon;
+                    rms_norm(level, values, &weights.norm, epsilon, &mut normed);
+                    gate_mul(level, Activation::Silu, gate, &normed);
+                }
+            }
+            self.scale_branch(rows);
+        };
+        self.products(worker, thread, mix.span, gated, |share, inputs, scratch| {
+            self.linear(share, inputs, scratch, &weights.output, mix.out);
+        });
+    }
+
+    /// The convolution of the share's tokens along the sequence, channel by channel, and the inputs that the
+    /// next pass will need. `input` writes a token's inputs; `finish` does something to its outputs.
+    fn convolve(
+        &self,
+        share: &Share,
+        thread: &mut ThreadSpace,
+        layer: usize,
+        taps: &[f32],
+        input: impl Fn(usize, &mut [f32]),
+        finish: impl Fn(usize, &mut [f32]),
+    ) {
+        let [before, after] = self.pass.cache.states(layer);
+        let convolved = &self.space.recurrent.convolved;
+        let channels = convolved.cols();
+        let past = taps.len() / channels - 1;
+        let is_first = self.pass.position == 0;
+        let kept = before.inputs.read(share);
+        // Inputs are counted from the oldest that is kept.
+        let find = |place: usize, out: &mut [f32]| match place.checked_sub(past) {
+            Some(token) => input(token, out),
+            None if is_first => out.fill(0.0),
+            None => out.copy_from_slice(&kept[place * channels..][..channels]),
+        };
+        let values = &mut thread.rows;
+        values.clear();
+        values.resize(channels, 0.0);
+        let (tokens, out) = convolved.rows_mut(share);
+        for (token, out) in tokens.zip(out.chunks_exact_mut(channels)) {
+            out.fill(0.0);
+            for (tap, taps) in taps.chunks_exact(channels).enumerate() {
+                find(token + tap, values);
+                add_product(self.pass.level, out, taps, values);
+            }
+            finish(token, out);
+        }
+        let (places, out) = after.inputs.rows_mut(share);
+        for (place, out) in places.zip(out.chunks_exact_mut(channels)) {
+            find(self.pass.tokens.len() + place, out);
+        }
+    }
+
+    /// What the share's heads learn of all tokens, and what they answer.
+    fn learn(&self, share: &Share, layer: usize, shape: &DeltaShape, weights: &DeltaNet) {
+        let space = &self.space.recurrent;
+        let dim = shape.head_dim;
+        let [before, after]: [&State; 2] = self.pass.cache.states(layer);
+        let (heads, states) = after.learnt.rows_mut(share);
+        let (_, outputs) = space.heads.rows_mut(share);
+        let states = states.chunks_exact_mut(dim * dim);
+        let outputs = outputs.chunks_exact_mut(space.heads.cols());
+        let (mut query, mut key) = (vec![0.0; dim], vec![0.0; dim]);
+        for ((head, state), outputs) in heads.zip(states).zip(outputs) {
+            if self.pass.position == 0 {
+                state.fill(0.0);
+            } else {
+                state.copy_from_slice(before.learnt.row(share, head));
+            }
+            let key_head = shape.key_head(head);
+            for (token, out) in outputs.chunks_exact_mut(dim).enumerate() {
+                let row = space.convolved.row(share, token);
+                let (queries, rest) = row.split_at(shape.key_length());
+                let (keys, values) = rest.split_at(shape.key_length());
+                self.unit(&queries[key_head * dim..][..dim], &mut query);
+                self.unit(&keys[key_head * dim..][..dim], &mut key);
+                let scale = 1.0 / (dim as f32).sqrt();
+                query.iter_mut().for_each(|value| *value *= scale);
+                let [rate, decay] = self.rates(share, shape, weights, head, token);
+                let step = DeltaStep {
+                    query: &query,
+                    key: &key,
+                    value: &values[head * dim..][..dim],
+                    decay,
+                    rate,
+                };
+                delta_step(self.pass.level, step, state, out);
+            }
+        }
+    }
+
+    /// A vector divided by its length.
+    fn unit(&self, values: &[f32], out: &mut [f32]) {
+        let squares: f32 = values.iter().map(|value| value * value).sum();
+        let scale = 1.0 / (squares + self.pass.config.norm_epsilon).sqrt();
+        out.iter_mut()
+            .zip(values)
+            .for_each(|(out, value)| *out = value * scale);
+    }
+
+    /// How much a value head learns of a token, and what remains of its state before.
+    fn rates(
+        &self,
+        share: &Share,
+        shape: &DeltaShape,
+        weights: &DeltaNet,
+        head: usize,
+        token: usize,
+    ) -> [f32; 2] {
+        let [both, one] = &self.space.recurrent.rates;
+        let [rate, decay] = match weights.rates {
+            Rates::Separate { .. } => [both.row(share, token)[head], one.row(share, token)[head]],
+            Rates::Fused(_) => {
+                let shared = shape.value_heads / shape.key_heads;
+                let place = head / shared * 2 * shared + head % shared;
+                let row = both.row(share, token);
+                [row[place], row[place + shared]]
+            }
+        };
+        // softplus; beyond 20 it is the identity in f32
+        let x = decay + weights.decay_bias[head];
+        let grown = if x > 20.0 { x } else { x.exp().ln_1p() };
+        [
+            1.0 / (1.0 + (-rate).exp()),
+            (grown * weights.decay[head]).exp(),
+        ]
+    }
+}
