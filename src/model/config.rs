@@ -46,9 +46,9 @@ impl Config {
         let architecture = Architecture::of(gguf)?;
         let keys = &Keys::new(gguf, architecture);
         let sizes = Sizes {
-            context_length: keys.size("context_length", None, 1..=MAX_CONTEXT)?,
             embedding_length: keys.size("embedding_length", None, 1..=MAX_WIDTH)?,
             block_count: keys.size("block_count", None, 1..=MAX_LAYERS)?,
+            context_length: keys.size("context_length", None, 1..=MAX_CONTEXT)?,
         };
         let head_count = attention::head_count(keys, &sizes)?;
         let (latent, attention) = if architecture.mixers == Mixers::Latent {
