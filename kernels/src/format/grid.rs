@@ -46,26 +46,6 @@ const fn grid<const LENGTH: usize, const LEVELS: usize, const COUNT: usize>(
     groups
 }
 
-/// The groups of a vector, of which `number` gives the numbers.
-#[inline(always)]
-pub(super) fn groups<const N: usize>(grid: &[u64; N], number: impl Fn(usize) -> usize) -> [u64; 8] {
-    let mut groups = [0; 8];
-    for (i, group) in groups.iter_mut().enumerate() {
-        *group = grid[number(i)];
-    }
-    groups
-}
-
-/// The same of groups of four.
-#[inline(always)]
-pub(super) fn pairs<const N: usize>(grid: &[u64; N], number: impl Fn(usize) -> usize) -> [u64; 8] {
-    let mut pairs = [0; 8];
-    for (i, pair) in pairs.iter_mut().enumerate() {
-        *pair = grid[number(2 * i)] | grid[number(2 * i + 1)] << 32;
-    }
-    pairs
-}
-
 /// A group of [`IQ1`], with the delta of an eighth subtracted or added.
 #[inline(always)]
 pub(super) fn shifted(number: usize, down: bool) -> u64 {

@@ -21,6 +21,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    #[inline(always)]
     fn high(&self, part: usize) -> u16 {
         u16::from_le_bytes(self.high[part])
     }
@@ -52,15 +53,12 @@ impl PackedFormat for IQ1_S {
     type Unpacked = Unpacked<FiveBits, 32, 16>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
-        let quants = |vector: usize| {
-            let mut groups = [0; 8];
-            for (i, group) in groups.iter_mut().enumerate() {
-                *group = unit.group(16 * half + 8 * vector + i);
-            }
-            simd.words(groups)
-        };
-        [quants(0), quants(1)]
+    fn quants<S: Simd>(simd: S, unit: &Block, vector: usize) -> S::Bytes {
+        let mut groups = [0; 8];
+        for (i, group) in groups.iter_mut().enumerate() {
+            *group = unit.group(8 * vector + i);
+        }
+        simd.single_words(groups)
     }
 
     #[inline(always)]

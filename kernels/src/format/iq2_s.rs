@@ -51,14 +51,13 @@ impl PackedFormat for IQ2_S {
     type Unpacked = Unpacked<SevenBits, 16, 64>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
-        let quants = |vector: usize| {
-            let first = 16 * half + 8 * vector;
-            let groups = grid::groups(&grid::IQ2_S, |i| unit.group(first + i));
-            let signs = u64::from_le_bytes(*part(&unit.signs, first));
-            simd.around(64, simd.words(groups), signs)
-        };
-        [quants(0), quants(1)]
+    fn quants<S: Simd>(simd: S, unit: &Block, vector: usize) -> S::Bytes {
+        let mut groups = [0; 8];
+        for (i, group) in groups.iter_mut().enumerate() {
+            *group = grid::IQ2_S[unit.group(8 * vector + i)];
+        }
+        let signs = u64::from_le_bytes(*part(&unit.signs, 8 * vector));
+        simd.around(64, simd.words(groups), signs)
     }
 
     #[inline(always)]

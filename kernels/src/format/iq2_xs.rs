@@ -40,18 +40,15 @@ impl PackedFormat for IQ2_XS {
     type Unpacked = Unpacked<SevenBits, 16, 64>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
-        let quants = |vector: usize| {
-            let groups: &[_; 8] = part(&unit.groups, 16 * half + 8 * vector);
-            let group = |i: usize| u16::from_le_bytes(groups[i]);
-            let mut sevens = 0;
-            for i in 0..8 {
-                sevens |= u64::from(group(i) >> 9) << (8 * i);
-            }
-            let groups = grid::groups(&grid::IQ2_XS, |i| usize::from(group(i) & 511));
-            simd.around(64, simd.words(groups), signs::even(sevens))
-        };
-        [quants(0), quants(1)]
+    fn quants<S: Simd>(simd: S, unit: &Block, vector: usize) -> S::Bytes {
+        let numbers: &[_; 8] = part(&unit.groups, 8 * vector);
+        let (mut groups, mut sevens) = ([0; 8], 0);
+        for i in 0..8 {
+            let number = u16::from_le_bytes(numbers[i]);
+            groups[i] = grid::IQ2_XS[usize::from(number & 511)];
+            sevens |= u64::from(number >> 9) << (8 * i);
+        }
+        simd.around(64, simd.words(groups), signs::even(sevens))
     }
 
     #[inline(always)]

@@ -27,6 +27,7 @@ struct Part {
 }
 
 impl Part {
+    #[inline(always)]
     fn signs(&self) -> u32 {
         u32::from_le_bytes(self.signs)
     }
@@ -52,18 +53,15 @@ impl PackedFormat for IQ2_XXS {
     type Unpacked = Unpacked<SevenBits, 32, 64>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
-        let parts: &[Part; 4] = part(&unit.parts, 4 * half);
-        let quants = |[first, second]: [&Part; 2]| {
-            let groups: [u8; 8] = bytemuck::cast([first.groups, second.groups]);
-            let groups = grid::groups(&grid::IQ2_XXS, |i| groups[i].into());
-            let signs = signs::even(signs::spread([first.signs(), second.signs()]));
-            simd.around(64, simd.words(groups), signs)
-        };
-        [
-            quants([&parts[0], &parts[1]]),
-            quants([&parts[2], &parts[3]]),
-        ]
+    fn quants<S: Simd>(simd: S, unit: &Block, vector: usize) -> S::Bytes {
+        let [first, second]: &[Part; 2] = part(&unit.parts, 2 * vector);
+        let mut groups = [0; 8];
+        for i in 0..4 {
+            groups[i] = grid::IQ2_XXS[usize::from(first.groups[i])];
+            groups[4 + i] = grid::IQ2_XXS[usize::from(second.groups[i])];
+        }
+        let signs = signs::even(signs::spread([first.signs(), second.signs()]));
+        simd.around(64, simd.words(groups), signs)
     }
 
     #[inline(always)]

@@ -51,14 +51,15 @@ impl PackedFormat for IQ3_S {
     type Unpacked = Unpacked<FiveBits, 32, 16>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
-        let quants = |vector: usize| {
-            let vector = 2 * half + vector;
-            let groups = grid::pairs(&grid::IQ3_S, |i| unit.group(16 * vector + i));
-            let signs = u64::from_le_bytes(*part(&unit.signs, 8 * vector));
-            simd.around(16, simd.words(groups), signs)
-        };
-        [quants(0), quants(1)]
+    fn quants<S: Simd>(simd: S, unit: &Block, vector: usize) -> S::Bytes {
+        let mut pairs = [0; 8];
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            let first = 16 * vector + 2 * i;
+            let [low, high] = [unit.group(first), unit.group(first + 1)];
+            *pair = grid::IQ3_S[low] | grid::IQ3_S[high] << 32;
+        }
+        let signs = u64::from_le_bytes(*part(&unit.signs, 8 * vector));
+        simd.around(16, simd.single_words(pairs), signs)
     }
 
     #[inline(always)]

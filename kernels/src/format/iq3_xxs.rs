@@ -40,16 +40,20 @@ impl PackedFormat for IQ3_XXS {
     type Unpacked = Unpacked<SevenBits, 32, 64>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
-        let quants = |vector: usize| {
-            let vector = 2 * half + vector;
-            let groups: &[u8; 16] = part(&unit.groups, 16 * vector);
-            let groups = grid::pairs(&grid::IQ3_XXS, |i| groups[i].into());
-            let [first, second]: &[_; 2] = part(&unit.signs, 2 * vector);
-            let signs = [u32::from_le_bytes(*first), u32::from_le_bytes(*second)];
-            simd.around(64, simd.words(groups), signs::even(signs::spread(signs)))
-        };
-        [quants(0), quants(1)]
+    fn quants<S: Simd>(simd: S, unit: &Block, vector: usize) -> S::Bytes {
+        let numbers: &[u8; 16] = part(&unit.groups, 16 * vector);
+        let mut pairs = [0; 8];
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            let [low, high] = [usize::from(numbers[2 * i]), usize::from(numbers[2 * i + 1])];
+            *pair = grid::IQ3_XXS[low] | grid::IQ3_XXS[high] << 32;
+        }
+        let [first, second]: &[_; 2] = part(&unit.signs, 2 * vector);
+        let signs = [u32::from_le_bytes(*first), u32::from_le_bytes(*second)];
+        simd.around(
+            64,
+            simd.single_words(pairs),
+            signs::even(signs::spread(signs)),
+        )
     }
 
     #[inline(always)]

@@ -92,8 +92,8 @@ pub(crate) trait PackedFormat: BlockFormat {
     type Unit: Pod;
     /// What the rows become.
     type Unpacked: QuantFormat<Unit = UnpackedUnit>;
-    /// The quants of half `half` (0 or 1) of a unit, as [`PackedFormat::Unpacked`] has them.
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2];
+    /// Vector `vector` (0..4) of the quants of a unit, as [`PackedFormat::Unpacked`] has them.
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, vector: usize) -> S::Bytes;
     /// The scales of a unit, see [`QuantFormat::scales`].
     fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats;
 }
@@ -408,7 +408,10 @@ fn spread_nibbles(nibbles: u32) -> u64 {
 /// are bytes in little-endian order.
 #[inline(always)]
 fn odd_scales<S: Simd>(simd: S, numbers: [u64; 2], scale: Half, factor: f32) -> S::Floats {
-    let odd = numbers.map(|numbers| (2 * numbers + 0x0101_0101_0101_0101).to_le());
+    let mut odd = numbers;
+    for numbers in &mut odd {
+        *numbers = (2 * *numbers + 0x0101_0101_0101_0101).to_le();
+    }
     let scale = simd.mul(simd.splat_f16(scale.bits()), simd.splat(factor));
     simd.mul(simd.floats_of_u8(bytemuck::cast(odd)), scale)
 }

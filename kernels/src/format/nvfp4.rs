@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::mxfp4::{TABLE, raised};
 use super::unpacked::Unpacked;
-use super::{BlockFormat, PackedFormat, part};
+use super::{BlockFormat, PackedFormat};
 use crate::simd::{Simd, SixBits};
 
 pub(crate) struct NVFP4;
@@ -46,9 +46,14 @@ impl PackedFormat for NVFP4 {
     type Unpacked = Unpacked<SixBits, 16, 16>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2] {
-        let [first, second]: &[Block; 2] = part(unit, 2 * half);
-        [quants_of(simd, first), quants_of(simd, second)]
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, vector: usize) -> S::Bytes {
+        let mut words = [0; 8];
+        for (i, quants) in unit[vector].quants.iter().enumerate() {
+            let quants = u64::from_le_bytes(*quants);
+            words[2 * i] = quants & 0x0f0f_0f0f_0f0f_0f0f;
+            words[2 * i + 1] = quants >> 4 & 0x0f0f_0f0f_0f0f_0f0f;
+        }
+        simd.lookup(&const { raised(16) }, simd.words(words))
     }
 
     #[inline(always)]
@@ -67,15 +72,4 @@ impl PackedFormat for NVFP4 {
         let scales = simd.floats_of_f16(&bytemuck::cast(halves));
         simd.mul(scales, simd.splat(128.0))
     }
-}
-
-#[inline(always)]
-fn quants_of<S: Simd>(simd: S, block: &Block) -> S::Bytes {
-    let mut words = [0; 8];
-    for (i, quants) in block.quants.iter().enumerate() {
-        let quants = u64::from_le_bytes(*quants);
-        words[2 * i] = quants & 0x0f0f_0f0f_0f0f_0f0f;
-        words[2 * i + 1] = quants >> 4 & 0x0f0f_0f0f_0f0f_0f0f;
-    }
-    simd.lookup(&const { raised(16) }, simd.words(words))
 }

@@ -34,13 +34,9 @@ impl PackedFormat for Q1_0 {
     type Unpacked = Unpacked<Nibbles, 32, 1>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2] {
-        let bits = |vector: usize| u64::from_le_bytes(*part(&unit[half].bits, 8 * vector));
-        let ones = simd.load_bytes(&[1; 64]);
-        [
-            simd.around(1, ones, !bits(0)),
-            simd.around(1, ones, !bits(1)),
-        ]
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, vector: usize) -> S::Bytes {
+        let bits = u64::from_le_bytes(*part(&unit[vector / 2].bits, 8 * (vector % 2)));
+        simd.around(1, simd.load_bytes(&[1; 64]), !bits)
     }
 
     #[inline(always)]

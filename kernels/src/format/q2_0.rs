@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::unpacked::Unpacked;
-use super::{BlockFormat, Half, PackedFormat, part, repeated};
+use super::{BlockFormat, Half, PackedFormat, repeated};
 use crate::simd::{Nibbles, Simd};
 
 pub(crate) struct Q2_0;
@@ -33,26 +33,20 @@ impl PackedFormat for Q2_0 {
     type Unpacked = Unpacked<Nibbles, 32, 1>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Self::Unit, half: usize) -> [S::Bytes; 2] {
-        let [first, second]: &[Block; 2] = part(unit, 2 * half);
-        [quants_of(simd, first), quants_of(simd, second)]
+    fn quants<S: Simd>(simd: S, unit: &Self::Unit, vector: usize) -> S::Bytes {
+        // Each eight quants are spread to bytes.
+        let mut words = [0; 8];
+        for (word, eight) in words.iter_mut().zip(unit[vector].quants.as_chunks().0) {
+            let wide = u64::from(u16::from_le_bytes(*eight));
+            let wide = (wide | wide << 24) & 0x0000_00ff_0000_00ff;
+            let wide = (wide | wide << 12) & 0x000f_000f_000f_000f;
+            *word = (wide | wide << 6) & 0x0303_0303_0303_0303;
+        }
+        simd.words(words)
     }
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Self::Unit) -> S::Floats {
         repeated(simd, unit.map(|block| block.scale))
     }
-}
-
-/// Spreads each eight quants to bytes.
-#[inline(always)]
-fn quants_of<S: Simd>(simd: S, block: &Block) -> S::Bytes {
-    let mut words = [0; 8];
-    for (word, eight) in words.iter_mut().zip(block.quants.as_chunks().0) {
-        let wide = u64::from(u16::from_le_bytes(*eight));
-        let wide = (wide | wide << 24) & 0x0000_00ff_0000_00ff;
-        let wide = (wide | wide << 12) & 0x000f_000f_000f_000f;
-        *word = (wide | wide << 6) & 0x0303_0303_0303_0303;
-    }
-    simd.words(words)
 }

@@ -15,8 +15,10 @@ pub(super) fn even(sevens: u64) -> u64 {
 #[inline(always)]
 pub(super) fn spread([first, second]: [u32; 2]) -> u64 {
     let both = u64::from(first) | u64::from(second) << 32;
-    let seven = |i: u32| both << i & 0x0000_007f_0000_007f << (8 * i);
-    seven(0) | seven(1) | seven(2) | seven(3)
+    both & 0x0000_007f_0000_007f
+        | both << 1 & 0x0000_7f00_0000_7f00
+        | both << 2 & 0x007f_0000_007f_0000
+        | both << 3 & 0x7f00_0000_7f00_0000
 }
 
 #[cfg(test)]

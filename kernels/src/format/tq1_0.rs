@@ -20,11 +20,10 @@ pub(crate) struct Block {
     scale: Half,
 }
 
-/// Digit `n` behind the point, to base 3, of a byte as a fraction of 256.
+/// Digit `n` behind the point, to base 3, of a byte as a fraction of 256; `power` is 3 to the `n`.
 #[inline(always)]
-fn digit(byte: u8, n: usize) -> u8 {
-    let rest = byte.wrapping_mul([1, 3, 9, 27, 81][n]);
-    ((u16::from(rest) * 3) >> 8) as u8
+fn digit(byte: u8, power: u8) -> u8 {
+    ((u16::from(byte.wrapping_mul(power)) * 3) >> 8) as u8
 }
 
 impl BlockFormat for TQ1_0 {
@@ -33,49 +32,55 @@ impl BlockFormat for TQ1_0 {
 
     fn dequantize(block: &Block, values: &mut [f32]) {
         for (i, value) in values.iter_mut().enumerate() {
-            let quant = match i {
-                0..160 => digit(block.first[i % 32], i / 32),
-                160..240 => digit(block.second[i % 16], (i - 160) / 16),
-                _ => digit(block.third[i % 4], (i - 240) / 4),
+            let (byte, n) = match i {
+                0..160 => (block.first[i % 32], i / 32),
+                160..240 => (block.second[i % 16], (i - 160) / 16),
+                _ => (block.third[i % 4], (i - 240) / 4),
             };
+            let quant = digit(byte, 3_u8.pow(n as u32));
             *value = (f32::from(quant) - 1.0) * block.scale.to_f32();
         }
     }
 }
+
+/// The powers of 3 for the digits of each sixteen values.
+const POWERS: [[[u8; 16]; 4]; 4] = [
+    [[1; 16], [1; 16], [3; 16], [3; 16]],
+    [[9; 16], [9; 16], [27; 16], [27; 16]],
+    [[81; 16], [81; 16], [1; 16], [3; 16]],
+    [
+        [9; 16],
+        [27; 16],
+        [81; 16],
+        [1, 1, 1, 1, 3, 3, 3, 3, 9, 9, 9, 9, 27, 27, 27, 27],
+    ],
+];
 
 impl PackedFormat for TQ1_0 {
     type Unit = Block;
     type Unpacked = Unpacked<Nibbles, 32, 1>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
-        // Loops over arrays, which become vectors of the instruction set.
-        let mut quants = [0; 128];
-        if half == 0 {
-            digits(&unit.first, 0, &mut quants);
-        } else {
-            let (first, behind) = quants.split_at_mut(32);
-            let (second, third) = behind.split_at_mut(80);
-            digits(&unit.first, 4, first);
-            digits(&unit.second, 0, second);
-            digits(&unit.third, 0, third);
+    fn quants<S: Simd>(simd: S, unit: &Block, vector: usize) -> S::Bytes {
+        let [low, high]: [[u8; 16]; 2] = bytemuck::cast(unit.first);
+        let (second, third) = (unit.second, bytemuck::cast([unit.third; 4]));
+        let bytes = match vector {
+            0 | 1 => [low, high, low, high],
+            2 => [low, high, second, second],
+            _ => [second, second, second, third],
+        };
+        let (bytes, powers): ([u8; 64], [u8; 64]) =
+            (bytemuck::cast(bytes), bytemuck::cast(POWERS[vector]));
+        // A loop over arrays, which becomes vectors of the instruction set.
+        let mut quants = [0; 64];
+        for i in 0..64 {
+            quants[i] = digit(bytes[i], powers[i]);
         }
-        let [first, second]: [[u8; 64]; 2] = bytemuck::cast(quants);
-        [simd.load_bytes(&first), simd.load_bytes(&second)]
+        simd.load_bytes(&quants)
     }
 
     #[inline(always)]
     fn scales<S: Simd>(simd: S, unit: &Block) -> S::Floats {
         simd.splat_f16(unit.scale.bits())
-    }
-}
-
-/// Digit `first` of all bytes, then digit `first + 1`, and so on.
-#[inline(always)]
-fn digits<const N: usize>(bytes: &[u8; N], first: usize, quants: &mut [u8]) {
-    for (n, quants) in quants.as_chunks_mut::<N>().0.iter_mut().enumerate() {
-        for i in 0..N {
-            quants[i] = digit(bytes[i], first + n);
-        }
     }
 }

@@ -33,12 +33,10 @@ impl PackedFormat for TQ2_0 {
     type Unpacked = Unpacked<Nibbles, 32, 1>;
 
     #[inline(always)]
-    fn quants<S: Simd>(simd: S, unit: &Block, half: usize) -> [S::Bytes; 2] {
-        let bits = part(&unit.quants, 32 * half);
-        [
-            simd.field(simd.shift_halves(bits, [0, 2]), 0, 3),
-            simd.field(simd.shift_halves(bits, [4, 6]), 0, 3),
-        ]
+    fn quants<S: Simd>(simd: S, unit: &Block, vector: usize) -> S::Bytes {
+        let first = 4 * (vector % 2) as i32;
+        let bytes = part(&unit.quants, 32 * (vector / 2));
+        simd.field(simd.shift_halves(bytes, [first, first + 2]), 0, 3)
     }
 
     #[inline(always)]

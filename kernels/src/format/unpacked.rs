@@ -105,10 +105,9 @@ impl<F: PackedFormat> Kernel for UnpackRows<'_, F> {
 
 #[inline(always)]
 fn unpack_unit<S: Simd, F: PackedFormat>(simd: S, packed: &F::Unit, unit: &mut UnpackedUnit) {
-    for half in 0..2 {
-        let [first, second] = F::quants(simd, packed, half);
-        simd.store_bytes(first, &mut unit.quants[2 * half].0);
-        simd.store_bytes(second, &mut unit.quants[2 * half + 1].0);
+    for vector in 0..4 {
+        let quants = F::quants(simd, packed, vector);
+        simd.store_bytes(quants, &mut unit.quants[vector].0);
     }
     simd.store(F::scales(simd, packed), unit.scales.floats_mut());
 }

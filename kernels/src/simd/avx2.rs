@@ -95,8 +95,12 @@ impl<P: Products> Simd for P {
     #[inline(always)]
     fn words(self, words: [u64; 8]) -> Pair {
         // From registers: a load across eight stores would have to wait for them.
-        let [a, b, c, d, e, f, g, h] = words.map(|word| word as i64);
+        let [a, b, c, d, e, f, g, h]: [i64; 8] = bytemuck::cast(words);
         intrinsics! { [_mm256_setr_epi64x(a, b, c, d), _mm256_setr_epi64x(e, f, g, h)] }
+    }
+    #[inline(always)]
+    fn single_words(self, words: [u64; 8]) -> Pair {
+        self.words(self.keep_apart(words))
     }
     #[inline(always)]
     fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> Pair {

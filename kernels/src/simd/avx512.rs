@@ -58,8 +58,12 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn words(self, words: [u64; 8]) -> __m512i {
         // From registers: a load across eight stores would have to wait for them.
-        let [a, b, c, d, e, f, g, h] = words.map(|word| word as i64);
+        let [a, b, c, d, e, f, g, h]: [i64; 8] = bytemuck::cast(words);
         intrinsics! { _mm512_setr_epi64(a, b, c, d, e, f, g, h) }
+    }
+    #[inline(always)]
+    fn single_words(self, words: [u64; 8]) -> __m512i {
+        self.words(self.keep_apart(words))
     }
     #[inline(always)]
     fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> __m512i {

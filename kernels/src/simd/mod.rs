@@ -190,6 +190,11 @@ pub(crate) trait Simd: Copy {
     fn words(self, words: [u64; 8]) -> Self::Bytes {
         self.load_bytes(&bytemuck::cast(words))
     }
+    /// The same of words that were looked up and changed one by one, and shall be.
+    #[inline(always)]
+    fn single_words(self, words: [u64; 8]) -> Self::Bytes {
+        self.words(words)
+    }
     /// `bytes` twice, shifted to the right by the one count and by the other: to the left where a count
     /// is negative. Bits that leave their byte come out anywhere.
     fn shift_halves(self, bytes: &[u8; 32], shifts: [i32; 2]) -> Self::Bytes;

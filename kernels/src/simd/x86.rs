@@ -1,11 +1,29 @@
 //! What the instruction sets of x86 share.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::Simd;
 
 /// The tokens of x86 instruction sets with SSE4.1.
 pub(super) trait X86: Simd {
+    /// Keeps LLVM from making vectors of what leads to the words, to look them up by an instruction that
+    /// gathers them. On Zen 4 the product of one token with IQ3_S takes a third less time. Costs no
+    /// instruction.
+    #[inline(always)]
+    fn keep_apart(self, mut words: [u64; 8]) -> [u64; 8] {
+        for word in &mut words {
+            // SAFETY: an empty template that reads and writes nothing but its operand.
+            unsafe {
+                asm!(
+                    "/* {0} */",
+                    inout(reg) * word,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+        }
+        words
+    }
     /// The halves of [`Simd::strided_f16`], not yet floats. The integer units put them together; the
     /// vector units have enough to do.
     #[inline(always)]
