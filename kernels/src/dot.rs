@@ -15,7 +15,7 @@
 
 use std::marker::PhantomData;
 
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 
 use crate::columns::{ColumnsMut, Store};
 use crate::format::{
@@ -231,7 +231,7 @@ impl<'a, F: QuantFormat, const TOKENS: usize> RowWalk<'a, F, TOKENS> {
         let inputs: [&[UnitInput]; TOKENS] =
             std::array::from_fn(|token| &self.inputs[token][..units.len()]);
         let mut sums = UnitSums {
-            sums: [simd.splat(0.0); TOKENS],
+            sums: [[simd.splat(0.0); 2]; TOKENS],
             subtract: [simd.splat(0.0); TOKENS],
         };
         for (index, unit) in units.iter().enumerate() {
@@ -242,12 +242,12 @@ impl<'a, F: QuantFormat, const TOKENS: usize> RowWalk<'a, F, TOKENS> {
         if let Some((inputs, cols)) = self.rest {
             prefetch(simd, rest);
             // The blocks of the next row fill the unit; a copy is needed at the end of the matrix.
-            let mut copy = F::Unit::zeroed();
+            let copy;
             let tail = &self.weights.rows_from(row)[whole_bytes..];
             let unit = match tail.get(..size_of::<F::Unit>()) {
                 Some(unit) => bytemuck::from_bytes(unit),
                 None => {
-                    bytemuck::bytes_of_mut(&mut copy)[..rest.len()].copy_from_slice(rest);
+                    copy = filled_up(rest);
                     &copy
                 }
             };
@@ -255,6 +255,14 @@ impl<'a, F: QuantFormat, const TOKENS: usize> RowWalk<'a, F, TOKENS> {
         }
         sums.totals::<S, F>(simd)
     }
+}
+
+/// A unit that begins with `bytes`, and zeros behind them.
+#[cold]
+fn filled_up<U: Pod>(bytes: &[u8]) -> U {
+    let mut unit = U::zeroed();
+    bytemuck::bytes_of_mut(&mut unit)[..bytes.len()].copy_from_slice(bytes);
+    unit
 }
 
 /// Which scale belongs to each quarter of a vector of quants.
@@ -270,7 +278,9 @@ const fn scale_lanes<F: QuantFormat>(half: usize, vector: usize) -> [usize; 4] {
 
 #[derive(Clone, Copy)]
 struct UnitSums<V, const TOKENS: usize> {
-    sums: [V; TOKENS],
+    /// One token's are two, added up in the end: an addition that waits for the last one takes longer than
+    /// everything else. Several tokens do not wait for each other, and use the first only.
+    sums: [[V; 2]; TOKENS],
     /// Where sub-blocks have 32 values, lanes 8..16 count.
     subtract: [V; TOKENS],
 }
@@ -354,8 +364,8 @@ impl<V: Copy, const TOKENS: usize> UnitSums<V, TOKENS> {
                     break;
                 }
                 let scales = simd.spread(scales[token], scale_lanes::<F>(HALF_INDEX, vector));
-                let sum = self.sums[token];
-                self.sums[token] = simd.mul_add(simd.to_floats(dot), scales, sum);
+                let sum = &mut self.sums[token][if TOKENS == 1 { vector } else { 0 }];
+                *sum = simd.mul_add(simd.to_floats(dot), scales, *sum);
             }
         }
         self
@@ -368,7 +378,14 @@ impl<V: Copy, const TOKENS: usize> UnitSums<V, TOKENS> {
         } else {
             -offset::<S, F>() as f32
         };
-        let mut totals = self.sums;
+        let mut totals = [self.sums[0][0]; TOKENS];
+        for (total, [first, second]) in totals.iter_mut().zip(self.sums) {
+            *total = if TOKENS == 1 {
+                simd.add(first, second)
+            } else {
+                first
+            };
+        }
         for (total, subtract) in totals.iter_mut().zip(self.subtract) {
             let subtract = if F::SUB == 32 {
                 simd.keep(subtract, 0xff00)
