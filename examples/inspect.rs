@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gristmill::gguf::{Gguf, TensorInfo, Value};
+use gristmill::supported;
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -39,6 +40,10 @@ struct Options {
     /// Print JSON: sizes are in bytes, shapes have the contiguous dimension first
     #[arg(long)]
     json: bool,
+
+    /// Show no file, but the architectures, types and tokenizers that this version runs
+    #[arg(long, conflicts_with_all = ["file", "model", "filter", "full"])]
+    supported: bool,
 }
 
 /// Elements of a long array that are shown without `--full`.
@@ -46,6 +51,9 @@ const ELEMENTS_SHOWN: usize = 6;
 
 /// Characters of a long text that are shown without `--full`.
 const CHARACTERS_SHOWN: usize = 72;
+
+/// Characters of a line of names.
+const LINE: usize = 80;
 
 /// Names longer than this do not widen the column of names.
 const WIDEST_NAME: usize = 44;
@@ -55,18 +63,74 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
-    let named = options.file.as_deref().or(options.model.as_deref());
-    let report = Report::of(&Gguf::open(common::model_path(named)?)?, options);
-    let text = if options.json {
-        serde_json::to_string_pretty(&report)? + "\n"
+    let text = if options.supported {
+        Supported::new().print(options.json)?
     } else {
-        report.to_text(options.full)
+        let named = options.file.as_deref().or(options.model.as_deref());
+        let report = Report::of(&Gguf::open(common::model_path(named)?)?, options);
+        if options.json {
+            serde_json::to_string_pretty(&report)? + "\n"
+        } else {
+            report.to_text(options.full)
+        }
     };
     match io::stdout().write_all(text.as_bytes()) {
         // Whoever reads our output, such as `head`, has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     }
+}
+
+/// What this version runs.
+#[derive(Serialize)]
+struct Supported {
+    architectures: Vec<&'static str>,
+    tensor_types: Vec<&'static str>,
+    tokenizers: Vec<&'static str>,
+    pre_tokenizers: Vec<&'static str>,
+}
+
+impl Supported {
+    fn new() -> Self {
+        Self {
+            architectures: supported::architectures().collect(),
+            tensor_types: supported::tensor_types().collect(),
+            tokenizers: supported::tokenizers().collect(),
+            pre_tokenizers: supported::pre_tokenizers()
+                .filter(|name| !name.is_empty())
+                .collect(),
+        }
+    }
+
+    fn print(&self, json: bool) -> serde_json::Result<String> {
+        if json {
+            return Ok(serde_json::to_string_pretty(self)? + "\n");
+        }
+        let lists = [
+            ("Architectures (general.architecture)", &self.architectures),
+            ("Types of tensors", &self.tensor_types),
+            ("Tokenizers (tokenizer.ggml.model)", &self.tokenizers),
+            ("Pre-tokenizers (tokenizer.ggml.pre)", &self.pre_tokenizers),
+        ];
+        let lists = lists.map(|(title, names)| format!("{title}\n{}", wrapped(names)));
+        Ok(lists.join("\n"))
+    }
+}
+
+/// Names in lines that are not too long.
+fn wrapped(names: &[&str]) -> String {
+    let mut text = String::new();
+    let mut line = String::new();
+    for name in names {
+        if line.len() + 2 + name.len() > LINE {
+            text.push_str(&line);
+            text.push('\n');
+            line.clear();
+        }
+        line.push_str("  ");
+        line.push_str(name);
+    }
+    text + &line + "\n"
 }
 
 /// Everything that is shown, in either form.

@@ -42,9 +42,8 @@
 //!
 //! # Models
 //!
-//! [`Model::supported_architectures`] names what runs. Of the block formats the floats, the `Q*_0` and
-//! `Q*_1`, and the K-quants are there. What a file needs and this version has not is an
-//! [`Error::Unsupported`], never a guess. The module [`gguf`] reads and writes any GGUF file, also
+//! The module [`supported`] names what runs: architectures, types of tensors, tokenizers. What a file needs
+//! and this version has not is an [`Error::Unsupported`], never a guess. The module [`gguf`] reads and writes any GGUF file, also
 //! of models that do not run; [`quantize`] makes smaller ones.
 //!
 //! # Instruction sets
@@ -77,6 +76,7 @@ pub mod quantize;
 mod sample;
 mod session;
 mod source;
+pub mod supported;
 mod tensor;
 pub mod tokenizer;
 

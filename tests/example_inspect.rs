@@ -43,6 +43,25 @@ fn json_tells_what_is_in_the_file() {
 }
 
 #[test]
+fn what_is_supported_is_listed() {
+    let Some(program) = common::example("inspect") else {
+        return;
+    };
+    let run = |arguments: &[&str]| {
+        let output = Command::new(&program).args(arguments).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(&["--supported"]);
+    for name in ["deepseek2", "IQ2_XXS", "gpt2", "llama-bpe"] {
+        assert!(text.contains(&format!("  {name}")), "{name}: {text}");
+    }
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    let lists: Value = serde_json::from_str(&run(&["--supported", "--json"])).unwrap();
+    assert_eq!(lists["architectures"][0], "llama");
+}
+
+#[test]
 fn text_is_shortened_and_harmless() {
     let file = GgufWriter::new()
         .kv("tokens", Kv::Arr((0..1000).map(Kv::U32).collect()))

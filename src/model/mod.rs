@@ -25,6 +25,7 @@ use crate::session::{Session, SessionOptions};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
+pub(crate) use architecture::Architecture;
 pub(crate) use attention::AttentionShape;
 pub(crate) use blocks::{Block, Mixing};
 pub(crate) use config::Config;
@@ -107,11 +108,6 @@ impl Model {
     #[must_use]
     pub fn architecture(&self) -> &'static str {
         self.0.config.architecture.name
-    }
-
-    /// The architectures that this version runs.
-    pub fn supported_architectures() -> impl Iterator<Item = &'static str> {
-        architecture::Architecture::names()
     }
 
     /// Text to token ids and back.

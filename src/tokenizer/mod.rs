@@ -30,6 +30,7 @@ use bpe::Bpe;
 use cut::{Cutter, Fragment};
 use decode::Spelling;
 use pretokenizer::PreTokenizer;
+pub(crate) use pretokenizer::names as pre_tokenizers;
 use special::{Specials, Strips};
 use spm::Spm;
 use vocab::Vocab;
@@ -117,6 +118,9 @@ enum Model {
     None,
 }
 
+/// Values of the metadata key of tokenizers, see [`Tokenizer::from_gguf`].
+pub(crate) const KINDS: [&str; 4] = ["gpt2", "gemma4", "llama", "none"];
+
 impl Tokenizer {
     /// Builds the tokenizer that the file describes.
     ///
@@ -135,7 +139,7 @@ impl Tokenizer {
                 return Err(Error::Unsupported {
                     place: gguf.place_of_key(MODEL),
                     what: format!("tokenizer {}", vocab::shown(name.as_bytes())),
-                    supported: "gpt2, llama, gemma4, none".into(),
+                    supported: KINDS.join(", "),
                 });
             }
         };

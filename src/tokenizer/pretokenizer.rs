@@ -359,7 +359,7 @@ impl PreTokenizer {
 }
 
 /// All names of the table.
-fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ROWS.iter()
         .flat_map(|row| row.names)
         .copied()
