@@ -11,14 +11,18 @@ use gristmill::{CacheType, Level, Model, Session, SessionOptions};
 const TOLERANCE: f32 = 2e-4;
 
 fn session(spec: &Spec, level: Level, threads: usize) -> Session {
-    let gguf = Gguf::from_bytes(spec.gguf()).expect("a sound file");
+    open(&spec.name, spec.gguf(), spec.n_ctx, level, threads)
+}
+
+fn open(name: &str, file: Vec<u8>, n_ctx: usize, level: Level, threads: usize) -> Session {
+    let gguf = Gguf::from_bytes(file).expect("a sound file");
     let model = Model::builder()
         .level(level)
         .threads(threads)
         .load(gguf)
-        .unwrap_or_else(|error| panic!("{}: {error}", spec.name));
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
     let options = SessionOptions::new()
-        .context_length(spec.n_ctx)
+        .context_length(n_ctx)
         .cache_type(CacheType::F32);
     model.session_with(&options).expect("a small cache")
 }
@@ -87,6 +91,33 @@ fn the_number_of_threads_does_not_change_a_bit() {
                 assert_eq!(one, found, "{} {level}, {threads} threads", spec.name);
             }
         }
+    }
+}
+
+/// Files of NVFP4 have a number for each matrix, or for each expert's, that its products are multiplied by.
+#[test]
+fn matrices_of_half_the_values_with_a_scale_of_two_give_the_same() {
+    const NO_MATRICES: [&str; 4] = ["token_embd", "position_embd", "norm", "conv"];
+    for spec in spec::all() {
+        let mut writer = spec.metadata(|_, value| Some(value));
+        for (name, shape, mut data) in spec.data() {
+            let matrix = name.strip_suffix(".weight").filter(|matrix| {
+                shape.len() > 1 && !NO_MATRICES.iter().any(|other| matrix.contains(other))
+                    || matrix.contains("shortconv.in")
+            });
+            if let Some(matrix) = matrix {
+                data.iter_mut().for_each(|value| *value /= 2.0);
+                let count = shape.get(2).copied().unwrap_or(1);
+                let twos = vec![2.0; count as usize];
+                writer = writer.f32_tensor(&format!("{matrix}.scale"), &[count], &twos);
+            }
+            writer = writer.f32_tensor(name, shape, &data);
+        }
+        let level = Level::detect();
+        let scaled = open(&spec.name, writer.build(), spec.n_ctx, level, 2);
+        let found = [session(&spec, level, 2), scaled]
+            .map(|mut session| logits(&mut session, &spec.tokens, &[20, 1]));
+        assert_eq!(found[0], found[1], "{}", spec.name);
     }
 }
 

@@ -54,18 +54,31 @@ impl Spec {
 
     /// The same with other metadata: `change` gets each key and its value.
     pub(crate) fn gguf_with(&self, change: impl Fn(&str, Kv) -> Option<Kv>) -> Vec<u8> {
+        let mut writer = self.metadata(change);
+        for (name, shape, data) in self.data() {
+            writer = writer.f32_tensor(name, shape, &data);
+        }
+        writer.build()
+    }
+
+    /// A file without tensors.
+    pub(crate) fn metadata(&self, change: impl Fn(&str, Kv) -> Option<Kv>) -> GgufWriter {
         let mut writer = GgufWriter::new();
         for (key, kind, value) in &self.kv {
             if let Some(value) = change(key, kv(kind, value)) {
                 writer = writer.kv(key, value);
             }
         }
-        for (name, shape, scale, offset) in &self.tensors {
+        writer
+    }
+
+    /// Names, shapes and values of all tensors.
+    pub(crate) fn data(&self) -> impl Iterator<Item = (&str, &[u64], Vec<f32>)> {
+        self.tensors.iter().map(|(name, shape, scale, offset)| {
             let count = shape.iter().product::<u64>() as usize;
             let data = weights(name, self.seed, count, *scale, *offset);
-            writer = writer.f32_tensor(name, shape, &data);
-        }
-        writer.build()
+            (name.as_str(), &shape[..], data)
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use gristmill_kernels::ops::{
 
 use super::tiles::Attended;
 use super::workspace::ThreadSpace;
-use super::{Mix, Place, Running, Span};
+use super::{Mix, Place, Running, Span, scale_by};
 use crate::model::architecture::{Positions, QueryKeyNorm};
 use crate::model::blocks::Block;
 use crate::model::weights::{self, HeadNorm, Linear};
@@ -55,7 +55,7 @@ impl Running<'_> {
                     sigmoid_mul(self.pass.level, head, &query[shape.key_dim..]);
                 }
             }
-            self.scale_branch(rows);
+            scale_by(weights.output.input_scale, rows);
         };
         self.products(
             worker,
@@ -63,7 +63,7 @@ impl Running<'_> {
             mix.span,
             gathered,
             |share, inputs, scratch| {
-                self.linear(share, inputs, scratch, &weights.output, mix.out);
+                self.linear(share, inputs, scratch, &weights.output.linear, mix.out);
             },
         );
     }

@@ -17,7 +17,7 @@ use gristmill_kernels::ops::{add_to, gate_mul};
 use gristmill_kernels::{ColumnsMut, Level, Store, groups, matmul};
 
 use super::workspace::ThreadSpace;
-use super::{Place, Running, Span, multiply};
+use super::{Place, Running, Span, multiply, scale_by};
 use crate::model::experts::{ExpertShape, Route};
 use crate::model::weights::{Experts, Norm};
 use crate::pool::{Share, Worker};
@@ -34,6 +34,7 @@ pub(super) struct Plan {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     token: usize,
+    expert: usize,
     weight: f32,
 }
 
@@ -60,6 +61,7 @@ impl Plan {
                 .extend(groups.map(|range| first + range.start..first + range.end));
             self.slots.extend(slots.iter().map(|&slot| Slot {
                 token: slot / used,
+                expert: routes[slot].expert,
                 weight: routes[slot].weight,
             }));
             self.experts.push(Chosen {
@@ -119,14 +121,14 @@ impl Running<'_> {
         });
         worker.phase(|share| {
             plan(share, thread);
-            self.fill_groups(share, thread, |slot, Slot { weight, .. }, rows| {
+            self.fill_groups(share, thread, |slot, Slot { expert, weight, .. }, rows| {
                 let first = rows.len();
                 rows.extend_from_slice(space.routed[0].row(share, slot));
                 let activation = self.pass.config.architecture.activation;
                 let up = space.routed[1].row(share, slot);
                 gate_mul(level, activation, &mut rows[first..], up);
-                rows[first..].iter_mut().for_each(|value| *value *= weight);
-                self.scale_branch(&mut rows[first..]);
+                let scale = weights.down.at(expert).scale * self.pass.config.scaling.branch;
+                scale_by(weight * scale, &mut rows[first..]);
             });
         });
         worker.phase(|share| {
@@ -205,8 +207,9 @@ impl Running<'_> {
             for (slot, values) in slots.iter().zip(outputs.chunks_exact(range.len())) {
                 let to = out.row(place.first + slot.token);
                 add_to(level, to, values);
+                let weight = slot.weight * self.pass.config.scaling.branch;
                 for (to, bias) in to.iter_mut().zip(linear.bias.unwrap_or_default()) {
-                    *to += slot.weight * bias;
+                    *to += weight * bias;
                 }
             }
         }

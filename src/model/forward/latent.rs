@@ -14,14 +14,14 @@
 use std::ops::Range;
 
 use gristmill_kernels::ops::Side;
-use gristmill_kernels::{ColumnsMut, Store, groups, matmul};
+use gristmill_kernels::{ColumnsMut, Store, groups};
 
 use super::tiles::Attended;
 use super::workspace::ThreadSpace;
-use super::{Mix, Place, Running};
+use super::{Mix, Place, Running, multiply, scale_by};
 use crate::model::blocks::{Block, Mixing};
 use crate::model::latent::LatentShape;
-use crate::model::weights::{Expand, LatentAttention};
+use crate::model::weights::{Expand, LatentAttention, LinearView};
 use crate::pool::{Pool, Share, Shared, Worker};
 
 /// The buffers of latent attention.
@@ -128,7 +128,7 @@ impl Running<'_> {
             }
             Expand::Absorbed { query, .. } => worker.phase(|share| {
                 self.store_latents(share, mix, shape, weights);
-                self.absorb(share, thread, mix, shape, |head| query.at(head).matrix);
+                self.absorb(share, thread, mix, shape, |head| query.at(head));
             }),
         }
         if mix.span.tokens.is_empty() {
@@ -160,7 +160,7 @@ impl Running<'_> {
         let is_absorbed = match &weights.expand {
             Expand::Absorbed { value, .. } => {
                 worker.phase(|share| {
-                    self.expand_values(share, thread, mix, shape, |head| value.at(head).matrix);
+                    self.expand_values(share, thread, mix, shape, |head| value.at(head));
                 });
                 true
             }
@@ -178,7 +178,7 @@ impl Running<'_> {
             } else {
                 self.gather(share, mix.span, tokens, &[], rows);
             }
-            self.scale_branch(rows);
+            scale_by(weights.output.input_scale, rows);
         };
         self.products(
             worker,
@@ -186,7 +186,7 @@ impl Running<'_> {
             mix.span,
             gathered,
             |share, inputs, scratch| {
-                self.linear(share, inputs, scratch, &weights.output, mix.out);
+                self.linear(share, inputs, scratch, &weights.output.linear, mix.out);
             },
         );
     }
@@ -265,7 +265,7 @@ impl Running<'_> {
         thread: &mut ThreadSpace,
         mix: Mix<'_>,
         shape: &LatentShape,
-        matrix: impl Fn(usize) -> gristmill_kernels::Matrix<'w>,
+        matrix: impl Fn(usize) -> LinearView<'w>,
     ) {
         let space = &self.space.latent;
         let (dim, head_dim) = (shape.rank + shape.rope_dim, shape.head_dim());
@@ -299,7 +299,7 @@ impl Running<'_> {
         thread: &mut ThreadSpace,
         mix: Mix<'_>,
         shape: &LatentShape,
-        matrix: impl Fn(usize) -> gristmill_kernels::Matrix<'w>,
+        matrix: impl Fn(usize) -> LinearView<'w>,
     ) {
         let space = &self.space.latent;
         let tokens = mix.span.tokens.len();
@@ -320,7 +320,7 @@ impl Running<'_> {
     fn multiply_head(
         &self,
         thread: &mut ThreadSpace,
-        matrix: gristmill_kernels::Matrix<'_>,
+        linear: LinearView<'_>,
         tokens: usize,
         row: impl Fn(usize, &mut Vec<f32>),
         (out, cols): (&mut [f32], usize),
@@ -335,11 +335,11 @@ impl Running<'_> {
         for group in groups(level, tokens) {
             rows.clear();
             group.clone().for_each(|token| row(token, rows));
-            input.fill(level, rows, matrix.cols());
+            input.fill(level, rows, linear.matrix.cols());
             let out = ColumnsMut::new(&mut out[group.start * cols..group.end * cols], cols);
-            let out = out.narrow(0..matrix.rows());
+            let out = out.narrow(0..linear.matrix.rows());
             let inputs = std::slice::from_ref(&*input);
-            matmul(level, matrix, inputs, products, Store::Replace, out);
+            multiply(level, linear, inputs, products, Store::Replace, out);
         }
     }
 }

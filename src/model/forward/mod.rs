@@ -282,14 +282,6 @@ impl Running<'_> {
         });
     }
 
-    /// Multiplies the inputs of a branch's last product by the scale of its outputs.
-    fn scale_branch(&self, rows: &mut [f32]) {
-        let scale = self.pass.config.scaling.branch;
-        if scale != 1.0 {
-            rows.iter_mut().for_each(|value| *value *= scale);
-        }
-    }
-
     fn logits(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace) {
         let Pass { weights, level, .. } = *self.pass;
         let span = &self.output;
@@ -430,15 +422,30 @@ struct Mix<'a> {
     out: Place<'a>,
 }
 
-/// `out = inputs . matrix + bias`, or `out += …`.
+/// `out = scale * inputs . matrix + bias`, or `out += …` without a scale.
 fn multiply(
     level: Level,
-    LinearView { matrix, bias }: LinearView<'_>,
+    LinearView {
+        matrix,
+        scale,
+        bias,
+    }: LinearView<'_>,
     inputs: &[InputGroup],
     scratch: &mut Scratch,
     mut store: Store,
     mut out: ColumnsMut<'_>,
 ) {
+    if scale != 1.0 {
+        assert_eq!(store, Store::Replace, "a product that is scaled");
+        matmul(level, matrix, inputs, scratch, store, out.reborrow());
+        for row in 0..out.rows() {
+            scale_by(scale, out.row(row));
+            if let Some(bias) = bias {
+                add_to(level, out.row(row), bias);
+            }
+        }
+        return;
+    }
     if let Some(bias) = bias {
         for row in 0..out.rows() {
             match store {
@@ -449,6 +456,13 @@ fn multiply(
         store = Store::Add;
     }
     matmul(level, matrix, inputs, scratch, store, out);
+}
+
+/// `values *= factor`
+fn scale_by(factor: f32, values: &mut [f32]) {
+    if factor != 1.0 {
+        values.iter_mut().for_each(|value| *value *= factor);
+    }
 }
 
 /// Where a product goes: rows of a buffer from `first` on.

@@ -7,7 +7,7 @@ use gristmill_kernels::ops::{
 };
 
 use super::workspace::ThreadSpace;
-use super::{Mix, Running};
+use super::{Mix, Running, scale_by};
 use crate::cache::State;
 use crate::model::blocks::{Block, Mixing};
 use crate::model::recurrent::{DeltaShape, RecurrentShape};
@@ -103,7 +103,7 @@ impl Running<'_> {
             for token in tokens {
                 rows.extend_from_slice(space.convolved.row(share, first + token));
             }
-            self.scale_branch(rows);
+            scale_by(weights.output.input_scale, rows);
         };
         self.products(
             worker,
@@ -111,7 +111,7 @@ impl Running<'_> {
             mix.span,
             convolved,
             |share, inputs, scratch| {
-                self.linear(share, inputs, scratch, &weights.output, mix.out);
+                self.linear(share, inputs, scratch, &weights.output.linear, mix.out);
             },
         );
     }
@@ -160,10 +160,10 @@ impl Running<'_> {
                     gate_mul(level, Activation::Silu, gate, &normed);
                 }
             }
-            self.scale_branch(rows);
+            scale_by(weights.output.input_scale, rows);
         };
         self.products(worker, thread, mix.span, gated, |share, inputs, scratch| {
-            self.linear(share, inputs, scratch, &weights.output, mix.out);
+            self.linear(share, inputs, scratch, &weights.output.linear, mix.out);
         });
     }
 

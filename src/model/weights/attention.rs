@@ -1,6 +1,6 @@
 //! The weights of attention.
 
-use super::linear::{Linear, split};
+use super::linear::{BranchOutput, Linear, split};
 use super::tensors::Tensors;
 use crate::Result;
 use crate::model::architecture::QueryKeyNorm;
@@ -18,7 +18,7 @@ pub(crate) struct Attention {
     pub(crate) is_gated: bool,
     /// A logit per query head; or nothing.
     pub(crate) sinks: Vec<f32>,
-    pub(crate) output: Linear,
+    pub(crate) output: BranchOutput,
 }
 
 /// A norm of queries or keys; the length of the weight follows from the kind.

@@ -1,6 +1,6 @@
 //! The weights of feed-forward networks and of experts.
 
-use super::linear::{Linear, Stacked, split};
+use super::linear::{BranchOutput, Linear, Stacked, split};
 use super::tensors::Tensors;
 use crate::Result;
 use crate::model::architecture::Gate;
@@ -12,7 +12,7 @@ use crate::model::experts::{ExpertShape, SharedExpert};
 pub(crate) struct FeedForward {
     pub(crate) gate: Option<Linear>,
     pub(crate) up: Linear,
-    pub(crate) down: Linear,
+    pub(crate) down: BranchOutput,
     /// A matrix of one row: its output's sigmoid multiplies that of the network.
     pub(crate) sigmoid_gate: Option<Linear>,
 }
@@ -91,14 +91,12 @@ impl Experts {
                 tensors.stacked(&name("ffn_up_exps"), count, hidden, width)?,
             )
         };
-        let mut down = tensors.stacked(&name("ffn_down_exps"), count, width, hidden)?;
-        down.linear = down.linear.scale_bias(config.scaling.branch);
         Ok(Experts {
             router: tensors.linear(&name("ffn_gate_inp"), count, width)?,
             selection_bias: tensors.optional_values(&name("exp_probs_b.bias"), 1, count)?,
             gate,
             up,
-            down,
+            down: tensors.stacked(&name("ffn_down_exps"), count, width, hidden)?,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The weights of latent attention.
 
 use super::Norm;
-use super::linear::{Linear, Stacked};
+use super::linear::{BranchOutput, Linear, Stacked};
 use super::tensors::Tensors;
 use crate::Result;
 use crate::model::config::Config;
@@ -17,7 +17,7 @@ pub(crate) struct LatentAttention {
     pub(crate) compress: Linear,
     pub(crate) norm: Norm,
     pub(crate) expand: Expand,
-    pub(crate) output: Linear,
+    pub(crate) output: BranchOutput,
 }
 
 /// From latents to keys and values.

@@ -98,6 +98,7 @@ impl Weights {
             output_norm,
             output: Linear {
                 matrix: output.unwrap_or_else(|| token_embedding.clone()),
+                scale: tensors.scales("output", 1)?.map_or(1.0, |scales| scales[0]),
                 bias: tensors.optional_values("output.bias", 1, vocab)?,
             },
             token_embedding,

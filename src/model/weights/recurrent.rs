@@ -1,6 +1,6 @@
 //! The weights of recurrent blocks.
 
-use super::linear::Linear;
+use super::linear::{BranchOutput, Linear};
 use super::tensors::Tensors;
 use crate::Result;
 use crate::model::config::Config;
@@ -21,7 +21,7 @@ pub(crate) struct DeltaNet {
     pub(crate) decay: Vec<f32>,
     /// Of a value head.
     pub(crate) norm: Vec<f32>,
-    pub(crate) output: Linear,
+    pub(crate) output: BranchOutput,
 }
 
 /// How fast the state learns, and decays: of each value head.
@@ -42,7 +42,7 @@ pub(crate) struct ShortConvolution {
     pub(crate) input: Linear,
     /// `[taps, channels]`
     pub(crate) taps: Vec<f32>,
-    pub(crate) output: Linear,
+    pub(crate) output: BranchOutput,
 }
 
 impl DeltaNet {

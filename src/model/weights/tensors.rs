@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Norm;
-use super::linear::{Linear, Stacked};
+use super::linear::{BranchOutput, Linear, Stacked};
 use crate::gguf::{Gguf, TensorInfo};
 use crate::model::config::Config;
 use crate::tensor::{WeightMatrix, read_values};
@@ -92,9 +92,11 @@ impl<'a> Tensors<'a> {
         let tensor = tensor.ok_or_else(|| self.missing(&weight, expected()))?;
         let linear = Linear {
             matrix: WeightMatrix::bind(self.gguf, tensor)?,
+            scale: 1.0,
             bias: self.optional_values(&format!("{name}.bias"), count, rows)?,
         };
-        Ok(Stacked::new(linear, rows))
+        let scales = self.scales(name, count)?;
+        Ok(Stacked::new(linear, scales.unwrap_or_default(), rows))
     }
 
     pub(super) fn matrix(
@@ -130,19 +132,27 @@ impl<'a> Tensors<'a> {
     pub(super) fn linear(&mut self, name: &str, rows: usize, cols: usize) -> Result<Linear> {
         Ok(Linear {
             matrix: self.matrix(&format!("{name}.weight"), Some(rows), cols)?,
+            scale: self.scales(name, 1)?.map_or(1.0, |scales| scales[0]),
             bias: self.optional_values(&format!("{name}.bias"), 1, rows)?,
         })
     }
 
-    /// The last projection of a branch. Its inputs are multiplied by the branch's scale, so its bias is too.
+    /// What the products of matrices are multiplied by, where the file says so. Those of inputs, which it
+    /// may have too, are for quantising them in another way than ours.
+    pub(super) fn scales(&mut self, name: &str, count: usize) -> Result<Option<Vec<f32>>> {
+        self.optional_values(&format!("{name}.input_scale"), 1, count)?;
+        self.optional_values(&format!("{name}.scale"), 1, count)
+    }
+
+    /// The last projection of a branch.
     pub(super) fn branch_output(
         &mut self,
         config: &Config,
         name: &str,
         cols: usize,
-    ) -> Result<Linear> {
+    ) -> Result<BranchOutput> {
         let linear = self.linear(name, config.sizes.embedding_length, cols)?;
-        Ok(linear.scale_bias(config.scaling.branch))
+        Ok(linear.into_branch_output(config.scaling.branch))
     }
 
     /// The norm `name.weight` and, where the file has one, the bias `name.bias`.
