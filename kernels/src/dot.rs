@@ -51,7 +51,12 @@ pub(crate) fn dot_rows(
     store: Store,
     out: &mut ColumnsMut<'_>,
 ) {
-    let turns = inputs.len().div_ceil(AT_ONCE);
+    // Packed rows are unpacked once for all tokens.
+    let turns = if weights.format().is_packed() {
+        1
+    } else {
+        inputs.len().div_ceil(AT_ONCE)
+    };
     if weights.rows() == 0 {
         return;
     }

@@ -294,6 +294,11 @@ impl Format {
         self.block_elements() == 1
     }
 
+    /// Whether rows are unpacked before they are multiplied.
+    pub(crate) fn is_packed(self) -> bool {
+        self.visit(IsPacked)
+    }
+
     /// The values of whole blocks.
     ///
     /// # Panics
@@ -328,6 +333,21 @@ impl FormatVisitor for BlockShape {
     }
     fn floats<F: FloatFormat>(self) -> Self::Output {
         Self::of::<F>()
+    }
+}
+
+struct IsPacked;
+
+impl FormatVisitor for IsPacked {
+    type Output = bool;
+    fn quants<F: QuantFormat>(self) -> bool {
+        false
+    }
+    fn packed<F: PackedFormat>(self) -> bool {
+        true
+    }
+    fn floats<F: FloatFormat>(self) -> bool {
+        false
     }
 }
 
