@@ -31,8 +31,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// often as --repetitions says. Lists such as -t 1,2,4 run all combinations.
 ///
 /// Generation is bound by reading the weights: GB/s is the bytes of weights that one token needs (all
-/// tensors but a separate table of token embeddings) times tokens per second, and the last column how
-/// much that is of what the same number of threads reach when they only add up those bytes, in the
+/// tensors but a separate table of token embeddings, and of experts those that a token takes) times
+/// tokens per second, and the last column how much that is of what the same number of threads reach when they only add up those bytes, in the
 /// fastest of several ways. That is measured before and after each repetition, since on a shared machine
 /// it changes within minutes; the column is the median of the repetitions.
 #[derive(Parser)]
@@ -238,10 +238,10 @@ impl Run<'_> {
         for _ in 0..self.repetitions {
             if reader.is_some() {
                 // Brings back into the caches what generation has there.
-                session.truncate(test.depth)?;
+                go_back(&mut session, before)?;
                 session.feed(&ids[..1])?;
             }
-            session.truncate(test.depth)?;
+            go_back(&mut session, before)?;
             let start = Instant::now();
             test.evaluate(&mut session, ids)?;
             let tokens_per_second = test.tokens as f64 / start.elapsed().as_secs_f64();
@@ -255,6 +255,16 @@ impl Run<'_> {
         bar.finish_and_clear();
         Ok(samples)
     }
+}
+
+/// Makes the session one that has read `before` and nothing else.
+fn go_back(session: &mut Session, before: &[u32]) -> gristmill::Result<()> {
+    if session.truncate(before.len()).is_ok() {
+        return Ok(());
+    }
+    // A model with recurrent layers.
+    session.clear();
+    session.feed(before)
 }
 
 fn progress_bar(run: &Run<'_>) -> ProgressBar {
@@ -306,8 +316,7 @@ const ROUNDS: usize = 2;
 
 impl<'a> Reader<'a> {
     fn new(model: &'a Model) -> Reader<'a> {
-        let gguf = model.gguf();
-        let weights = needed(gguf).map(|tensor| gguf.tensor_bytes(tensor));
+        let weights = needed(model.gguf());
         let total: usize = weights.clone().map(<[u8]>::len).sum();
         let share = total.div_ceil(model.threads()).max(1);
         let mut shares = vec![Vec::new(); model.threads()];
@@ -465,7 +474,7 @@ struct Reading {
 impl Reading {
     /// `None` where the bandwidth was not measured.
     fn new(model: &Model, samples: &[Sample]) -> Option<Reading> {
-        let bytes_per_token = needed(model.gguf()).map(byte_len).sum();
+        let bytes_per_token = needed(model.gguf()).map(|bytes| bytes.len() as u64).sum();
         let read = |sample: &Sample| bytes_per_token as f64 * sample.tokens_per_second;
         let median_of = |value: &dyn Fn(&Sample) -> Option<f64>| {
             let values: Option<Vec<f64>> = samples.iter().map(value).collect();
@@ -483,11 +492,27 @@ impl Reading {
 }
 
 /// The weights that a token needs: all but a separate table of token embeddings, of which it needs one
-/// row. Where the file has no output matrix, the table is that as well.
-fn needed(gguf: &Gguf) -> impl Iterator<Item = &TensorInfo> + Clone {
+/// row, and of experts as many as a token takes. Where the file has no output matrix, the table is that
+/// as well.
+fn needed(gguf: &Gguf) -> impl Iterator<Item = &[u8]> + Clone {
     let has_output = gguf.tensor("output.weight").is_some();
+    let architecture: String = gguf.require("general.architecture").unwrap_or_default();
+    let number = |key: &str| {
+        let number = gguf.optional::<usize>(&format!("{architecture}.{key}"));
+        number.ok().flatten()
+    };
+    let (count, used) = (number("expert_count"), number("expert_used_count"));
+    let (count, used) = (count.unwrap_or(1).max(1), used.unwrap_or(1));
     let tensors = gguf.tensors().iter();
-    tensors.filter(move |tensor| !has_output || tensor.name() != "token_embd.weight")
+    let tensors = tensors.filter(move |tensor| !has_output || tensor.name() != "token_embd.weight");
+    tensors.map(move |tensor| {
+        let bytes = gguf.tensor_bytes(tensor);
+        if tensor.name().contains("_exps.") {
+            &bytes[..bytes.len() / count * used.min(count)]
+        } else {
+            bytes
+        }
+    })
 }
 
 fn byte_len(tensor: &TensorInfo) -> u64 {
