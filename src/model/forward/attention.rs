@@ -8,7 +8,7 @@ use gristmill_kernels::ops::{
 
 use super::tiles::Attended;
 use super::workspace::ThreadSpace;
-use super::{Mix, Place, Running, Span, scale_by};
+use super::{Mix, Place, Running, Span};
 use crate::model::architecture::{Positions, QueryKeyNorm};
 use crate::model::blocks::Block;
 use crate::model::weights::{self, HeadNorm, Linear};
@@ -55,17 +55,9 @@ impl Running<'_> {
                     sigmoid_mul(self.pass.level, head, &query[shape.key_dim..]);
                 }
             }
-            scale_by(weights.output.input_scale, rows);
         };
-        self.products(
-            worker,
-            thread,
-            mix.span,
-            gathered,
-            |share, inputs, scratch| {
-                self.linear(share, inputs, scratch, &weights.output.linear, mix.out);
-            },
-        );
+        let out = (&weights.output, mix.out);
+        self.project_out(worker, thread, mix.span, gathered, out);
     }
 
     /// Products of the mixer's normed inputs: some of all tokens, others of those of the span only.

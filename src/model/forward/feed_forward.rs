@@ -5,7 +5,7 @@ use std::ops::Range;
 use gristmill_kernels::ops::{activate, gate_mul};
 
 use super::workspace::ThreadSpace;
-use super::{Place, Running, Span, scale_by};
+use super::{Place, Running, Span};
 use crate::model::weights::{FeedForward, Layer, Norm};
 use crate::pool::{Share, Worker};
 
@@ -71,11 +71,7 @@ impl Running<'_> {
                     rows[first..].iter_mut().for_each(|value| *value *= factor);
                 }
             }
-            scale_by(weights.down.input_scale, rows);
         };
-        self.products(worker, thread, span, activated, |share, inputs, scratch| {
-            self.look_for_cancel(share);
-            self.linear(share, inputs, scratch, &weights.down.linear, out);
-        });
+        self.project_out(worker, thread, span, activated, (&weights.down, out));
     }
 }

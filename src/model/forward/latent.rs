@@ -18,7 +18,7 @@ use gristmill_kernels::{ColumnsMut, Store, groups};
 
 use super::tiles::Attended;
 use super::workspace::ThreadSpace;
-use super::{Mix, Place, Running, multiply, scale_by};
+use super::{Mix, Place, Running, multiply};
 use crate::model::blocks::{Block, Mixing};
 use crate::model::latent::LatentShape;
 use crate::model::weights::{Expand, LatentAttention, LinearView};
@@ -178,17 +178,9 @@ impl Running<'_> {
             } else {
                 self.gather(share, mix.span, tokens, &[], rows);
             }
-            scale_by(weights.output.input_scale, rows);
         };
-        self.products(
-            worker,
-            thread,
-            mix.span,
-            gathered,
-            |share, inputs, scratch| {
-                self.linear(share, inputs, scratch, &weights.output.linear, mix.out);
-            },
-        );
+        let out = (&weights.output, mix.out);
+        self.project_out(worker, thread, mix.span, gathered, out);
     }
 
     /// Appends the normed latent of a token.

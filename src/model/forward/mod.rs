@@ -45,7 +45,7 @@ use super::blocks::{Block, Mixing};
 use super::config::Config;
 use super::recurrent::RecurrentShape;
 use super::rope::Rope;
-use super::weights::{Layer, Linear, LinearView, Mixer, Norm, Weights};
+use super::weights::{BranchOutput, Layer, Linear, LinearView, Mixer, Norm, Weights};
 use crate::cache::KvCache;
 use crate::cancel::CancelToken;
 use crate::pool::{Pool, Share, Shared, Worker};
@@ -345,6 +345,25 @@ impl Running<'_> {
         worker.phase(|share| {
             let inputs = &self.space.inputs.read(share)[..groups.len()];
             work(share, inputs, products);
+        });
+    }
+
+    /// The last product of a branch. `rows` puts its inputs into an empty vector.
+    fn project_out(
+        &self,
+        worker: &mut Worker<'_>,
+        thread: &mut ThreadSpace,
+        span: &Span,
+        rows: impl Fn(&Share, Range<usize>, &mut Vec<f32>),
+        (output, out): (&BranchOutput, Place<'_>),
+    ) {
+        let scaled = |share: &Share, tokens: Range<usize>, to: &mut Vec<f32>| {
+            rows(share, tokens, to);
+            scale_by(output.input_scale, to);
+        };
+        self.products(worker, thread, span, scaled, |share, inputs, scratch| {
+            self.look_for_cancel(share);
+            self.linear(share, inputs, scratch, &output.linear, out);
         });
     }
 

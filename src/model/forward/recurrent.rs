@@ -7,7 +7,7 @@ use gristmill_kernels::ops::{
 };
 
 use super::workspace::ThreadSpace;
-use super::{Mix, Running, scale_by};
+use super::{Mix, Running};
 use crate::cache::State;
 use crate::model::blocks::{Block, Mixing};
 use crate::model::recurrent::{DeltaShape, RecurrentShape};
@@ -103,17 +103,9 @@ impl Running<'_> {
             for token in tokens {
                 rows.extend_from_slice(space.convolved.row(share, first + token));
             }
-            scale_by(weights.output.input_scale, rows);
         };
-        self.products(
-            worker,
-            thread,
-            mix.span,
-            convolved,
-            |share, inputs, scratch| {
-                self.linear(share, inputs, scratch, &weights.output.linear, mix.out);
-            },
-        );
+        let out = (&weights.output, mix.out);
+        self.project_out(worker, thread, mix.span, convolved, out);
     }
 
     pub(super) fn delta_net(
@@ -160,11 +152,9 @@ impl Running<'_> {
                     gate_mul(level, Activation::Silu, gate, &normed);
                 }
             }
-            scale_by(weights.output.input_scale, rows);
         };
-        self.products(worker, thread, mix.span, gated, |share, inputs, scratch| {
-            self.linear(share, inputs, scratch, &weights.output.linear, mix.out);
-        });
+        let out = (&weights.output, mix.out);
+        self.project_out(worker, thread, mix.span, gated, out);
     }
 
     /// The convolution of the share's tokens along the sequence, channel by channel, and the inputs that the

@@ -10,7 +10,7 @@ mod tensors;
 pub(crate) use self::attention::{Attention, HeadNorm};
 pub(crate) use self::feed_forward::{Experts, FeedForward};
 pub(crate) use self::latent::{Expand, LatentAttention};
-pub(crate) use self::linear::{Linear, LinearView};
+pub(crate) use self::linear::{BranchOutput, Linear, LinearView};
 pub(crate) use self::recurrent::{DeltaNet, Rates, ShortConvolution};
 use self::tensors::Tensors;
 use super::architecture::{Layout, Positions};
