@@ -87,7 +87,7 @@ pub use generate::{Completion, FinishReason, GenerateOptions, Generation, Piece,
 pub use gristmill_kernels::Level;
 pub use model::{Model, ModelBuilder};
 pub use sample::{Sampler, SamplingOptions};
-pub use session::{FeedControl, Session, SessionOptions};
+pub use session::{Batch, FeedControl, Session, SessionOptions};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

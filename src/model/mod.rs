@@ -21,7 +21,7 @@ use gristmill_kernels::Level;
 use crate::cpus;
 use crate::gguf::Gguf;
 use crate::pool::{MAX_THREADS, Pool};
-use crate::session::{Session, SessionOptions};
+use crate::session::{Batch, Session, SessionOptions};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ pub(crate) use architecture::Architecture;
 pub(crate) use attention::AttentionShape;
 pub(crate) use blocks::{Block, Mixing};
 pub(crate) use config::Config;
-pub(crate) use forward::{Pass, Workspace};
+pub(crate) use forward::{Pass, Sequence, Workspace};
 pub(crate) use recurrent::RecurrentShape;
 pub(crate) use weights::Weights;
 
@@ -96,6 +96,17 @@ impl Model {
     /// [`Error::Argument`] for a context that is empty or beyond all memory.
     pub fn session_with(&self, options: &SessionOptions) -> Result<Session> {
         Session::new(self.clone(), options)
+    }
+
+    /// What evaluates tokens of several sessions together.
+    #[must_use]
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    /// Whether both are clones of one model.
+    pub(crate) fn is_same(&self, other: &Model) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The file.

@@ -6,7 +6,7 @@ use gristmill_kernels::ops::{
     Alibi, Attention, Pairing, Side, attend, layer_norm, rms_norm, rms_scale, rotate, sigmoid_mul,
 };
 
-use super::tiles::Attended;
+use super::tiles::{self, Attended, Item};
 use super::workspace::ThreadSpace;
 use super::{Mix, Place, Running, Span};
 use crate::model::architecture::{Positions, QueryKeyNorm};
@@ -120,17 +120,21 @@ impl Running<'_> {
         share: &Share,
         layer: usize,
         side: Side,
-        row: impl FnMut(usize, usize, &mut Vec<f32>),
+        mut row: impl FnMut(usize, usize, &mut Vec<f32>),
     ) {
-        let pass = self.pass;
-        let positions = pass.position..pass.position + pass.tokens.len();
-        let (keys, values) = pass.cache.attention(layer);
-        let rows = match side {
-            Side::Keys => keys,
-            Side::Values => values,
-        };
-        pass.cache
-            .store(share, pass.level, (side, rows), positions, row);
+        for sequence in self.pass.sequences {
+            let cache = sequence.cache;
+            let positions = sequence.position..sequence.position + sequence.tokens.len();
+            let (keys, values) = cache.attention(layer);
+            let rows = match side {
+                Side::Keys => keys,
+                Side::Values => values,
+            };
+            let level = self.pass.level;
+            cache.store(share, level, (side, rows), positions, |head, token, to| {
+                row(head, sequence.tokens.start + token, to);
+            });
+        }
     }
 
     /// Appends heads of a token as they are compared: normed and rotated.
@@ -217,24 +221,29 @@ impl Running<'_> {
     ) {
         let (pass, span) = (self.pass, mix.span);
         let (shape, scaling) = (&pass.config.attention, &pass.config.scaling);
-        let (keys, values) = pass.cache.attention(mix.index);
         let attended = &self.space.attended[span.attended];
         let cols = attended.cols();
         let (range, attended) = attended.rows_mut(share);
         let item_shape = Attended::new(shape);
         let group = item_shape.group;
         for (item, out) in range.zip(attended.chunks_exact_mut(cols)) {
-            let (heads, tokens, part) = span.tiles.item(item);
+            let Item {
+                sequence,
+                heads,
+                tokens,
+                positions,
+            } = span.tiles.item(item);
             let heads = heads * group..(heads + 1) * group;
             let key_head = heads.start / shape.group();
-            let positions = span.tiles.positions(part);
+            let cache = pass.sequences[sequence].cache;
+            let (keys, values) = cache.attention(mix.index);
             thread.rows.clear();
             thread.visible.clear();
             thread.alibi.clear();
             for token in tokens.clone() {
                 let first = thread.rows.len();
                 queries(token, heads.clone(), &mut thread.rows);
-                let position = pass.position + span.tokens.start + token;
+                let (_, position) = pass.sequence(span.tokens.start + token);
                 let scale = scaling.score_at(position);
                 for value in &mut thread.rows[first..] {
                     *value *= scale;
@@ -253,8 +262,8 @@ impl Running<'_> {
                 visible: &thread.visible,
                 alibi: &thread.alibi,
                 soft_cap: scaling.score_cap,
-                keys: (pass.cache.keys, keys.row(share, key_head)),
-                values: (pass.cache.values, values.row(share, key_head)),
+                keys: (cache.keys, keys.row(share, key_head)),
+                values: (cache.values, values.row(share, key_head)),
             };
             let (outputs, softmax) = item_shape.split_mut(out);
             let outputs = &mut outputs[..tokens.len() * item_shape.outputs()];
@@ -276,7 +285,7 @@ impl Running<'_> {
     ) {
         let group = Attended::new(&self.pass.config.attention).group;
         for token in tokens {
-            for heads in 0..span.tiles.heads {
+            for heads in 0..tiles::groups(&self.pass.config.attention) {
                 let sinks = sinks.chunks(group).nth(heads).unwrap_or_default();
                 self.gather_heads(share, span, token, (heads, 0..group), sinks, rows);
             }

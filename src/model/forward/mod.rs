@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use gristmill_kernels::ops::{add_to, layer_norm, rms_norm, soft_cap};
 use gristmill_kernels::{ColumnsMut, InputGroup, Level, Scratch, Store, groups, matmul};
 
-use self::tiles::Tiles;
+use self::tiles::AllTiles;
 use self::workspace::ThreadSpace;
 pub(crate) use self::workspace::Workspace;
 use super::architecture::NormKind;
@@ -50,32 +50,46 @@ use crate::cache::KvCache;
 use crate::cancel::CancelToken;
 use crate::pool::{Pool, Share, Shared, Worker};
 
-/// One evaluation of some tokens at consecutive positions.
+/// One evaluation of some tokens of a session, or of several sessions.
 pub(crate) struct Pass<'a> {
     pub(crate) config: &'a Config,
     pub(crate) weights: &'a Weights,
-    /// Those of the session, see [`Weights::ropes`].
-    pub(crate) ropes: &'a [Rope],
     pub(crate) level: Level,
-    pub(crate) cache: &'a KvCache,
     /// Ids below the vocabulary's size; not empty.
     pub(crate) tokens: &'a [u32],
-    /// Of the first token; all fit into the cache.
-    pub(crate) position: usize,
+    /// Whose the tokens are, in order.
+    pub(crate) sequences: &'a [Sequence<'a>],
     /// The tokens whose logits are wanted.
     pub(crate) output: Range<usize>,
     pub(crate) cancel: Option<&'a CancelToken>,
 }
 
+/// Tokens at consecutive positions of a session.
+pub(crate) struct Sequence<'a> {
+    pub(crate) cache: &'a KvCache,
+    /// Those of the session, see [`Weights::ropes`].
+    pub(crate) ropes: &'a [Rope],
+    /// Of the pass.
+    pub(crate) tokens: Range<usize>,
+    /// Of the first token; all fit into the cache.
+    pub(crate) position: usize,
+}
+
 impl Pass<'_> {
+    /// The sequence of a token, and its position there.
+    fn sequence(&self, token: usize) -> (&Sequence<'_>, usize) {
+        let before = |sequence: &Sequence<'_>| sequence.tokens.end <= token;
+        let sequence = &self.sequences[self.sequences.partition_point(before)];
+        (sequence, sequence.position + token - sequence.tokens.start)
+    }
+
     /// Evaluates the tokens; `false` if the pass was cancelled.
     pub(crate) fn run(&self, pool: &Pool, space: &mut Workspace) -> bool {
         let tokens = self.tokens.len();
         let all = Span::new(self, 0, 0..tokens);
         let output = Span::new(self, 1, self.output.clone());
         let groups = all.groups.len().max(output.groups.len());
-        let angles = self.ropes.iter().map(|rope| 2 * rope.pairs()).sum();
-        space.reshape(self.config, tokens, groups, angles);
+        space.reshape(self.config, tokens, groups);
         for span in [&all, &output] {
             space.reshape_attended(span.attended, self.config, &span.tiles);
         }
@@ -100,7 +114,7 @@ struct Span {
     /// Counted from the first token, as is everything below and in the buffers but the residual stream
     /// and the angles.
     groups: Vec<Range<usize>>,
-    tiles: Tiles,
+    tiles: AllTiles,
     /// Which buffer of [`Workspace::attended`] has its items.
     attended: usize,
 }
@@ -109,11 +123,7 @@ impl Span {
     fn new(pass: &Pass<'_>, attended: usize, tokens: Range<usize>) -> Self {
         Self {
             groups: groups(pass.level, tokens.len()).collect(),
-            tiles: Tiles::new(
-                &pass.config.attention,
-                tokens.len(),
-                pass.position + tokens.end,
-            ),
+            tiles: AllTiles::new(&pass.config.attention, pass.sequences, &tokens),
             attended,
             tokens,
         }
@@ -178,17 +188,17 @@ impl Running<'_> {
             }
             if let Some(positions) = positions {
                 let mut added = vec![0.0; width];
-                positions
-                    .view()
-                    .dequantize_row(pass.position + index, &mut added);
+                let (_, position) = pass.sequence(index);
+                positions.view().dequantize_row(position, &mut added);
                 add_to(pass.level, row, &added);
             }
         }
         let (range, mut angles) = self.space.angles.rows_mut(share);
         for index in range {
-            for rope in pass.ropes {
+            let (sequence, position) = pass.sequence(index);
+            for rope in sequence.ropes {
                 let (table, rest) = angles.split_at_mut(2 * rope.pairs());
-                rope.angles(pass.position + index, table);
+                rope.angles(position, table);
                 angles = rest;
             }
         }

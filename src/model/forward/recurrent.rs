@@ -7,8 +7,7 @@ use gristmill_kernels::ops::{
 };
 
 use super::workspace::ThreadSpace;
-use super::{Mix, Running};
-use crate::cache::State;
+use super::{Mix, Running, Sequence};
 use crate::model::blocks::{Block, Mixing};
 use crate::model::recurrent::{DeltaShape, RecurrentShape};
 use crate::model::weights::{DeltaNet, Linear, Rates, ShortConvolution};
@@ -168,33 +167,40 @@ impl Running<'_> {
         input: impl Fn(usize, &mut [f32]),
         finish: impl Fn(usize, &mut [f32]),
     ) {
-        let [before, after] = self.pass.cache.states(layer);
         let convolved = &self.space.recurrent.convolved;
         let channels = convolved.cols();
         let past = taps.len() / channels - 1;
-        let is_first = self.pass.position == 0;
-        let kept = before.inputs.read(share);
         // Inputs are counted from the oldest that is kept.
-        let find = |place: usize, out: &mut [f32]| match place.checked_sub(past) {
-            Some(token) => input(token, out),
-            None if is_first => out.fill(0.0),
-            None => out.copy_from_slice(&kept[place * channels..][..channels]),
+        let find = |sequence: &Sequence<'_>, place: usize, out: &mut [f32]| match place
+            .checked_sub(past)
+        {
+            Some(token) => input(sequence.tokens.start + token, out),
+            None if sequence.position == 0 => out.fill(0.0),
+            None => {
+                let [before, _] = sequence.cache.states(layer);
+                out.copy_from_slice(before.inputs.row(share, place));
+            }
         };
         let values = &mut thread.rows;
         values.clear();
         values.resize(channels, 0.0);
         let (tokens, out) = convolved.rows_mut(share);
         for (token, out) in tokens.zip(out.chunks_exact_mut(channels)) {
+            let (sequence, _) = self.pass.sequence(token);
+            let place = token - sequence.tokens.start;
             out.fill(0.0);
             for (tap, taps) in taps.chunks_exact(channels).enumerate() {
-                find(token + tap, values);
+                find(sequence, place + tap, values);
                 add_product(self.pass.level, out, taps, values);
             }
             finish(token, out);
         }
-        let (places, out) = after.inputs.rows_mut(share);
-        for (place, out) in places.zip(out.chunks_exact_mut(channels)) {
-            find(self.pass.tokens.len() + place, out);
+        for sequence in self.pass.sequences {
+            let [_, after] = sequence.cache.states(layer);
+            let (places, out) = after.inputs.rows_mut(share);
+            for (place, out) in places.zip(out.chunks_exact_mut(channels)) {
+                find(sequence, sequence.tokens.len() + place, out);
+            }
         }
     }
 
@@ -202,37 +208,56 @@ impl Running<'_> {
     fn learn(&self, share: &Share, layer: usize, shape: &DeltaShape, weights: &DeltaNet) {
         let space = &self.space.recurrent;
         let dim = shape.head_dim;
-        let [before, after]: [&State; 2] = self.pass.cache.states(layer);
-        let (heads, states) = after.learnt.rows_mut(share);
         let (_, outputs) = space.heads.rows_mut(share);
-        let states = states.chunks_exact_mut(dim * dim);
-        let outputs = outputs.chunks_exact_mut(space.heads.cols());
+        for sequence in self.pass.sequences {
+            let [before, after] = sequence.cache.states(layer);
+            let (heads, states) = after.learnt.rows_mut(share);
+            let states = states.chunks_exact_mut(dim * dim);
+            let outputs = outputs.chunks_exact_mut(space.heads.cols());
+            for ((head, state), outputs) in heads.zip(states).zip(outputs) {
+                if sequence.position == 0 {
+                    state.fill(0.0);
+                } else {
+                    state.copy_from_slice(before.learnt.row(share, head));
+                }
+                let tokens = sequence.tokens.clone();
+                let outputs = &mut outputs[tokens.start * dim..tokens.end * dim];
+                self.learn_head(share, (shape, weights), head, tokens, state, outputs);
+            }
+        }
+    }
+
+    /// The same of one head and the tokens of a sequence.
+    fn learn_head(
+        &self,
+        share: &Share,
+        (shape, weights): (&DeltaShape, &DeltaNet),
+        head: usize,
+        tokens: Range<usize>,
+        state: &mut [f32],
+        outputs: &mut [f32],
+    ) {
+        let space = &self.space.recurrent;
+        let dim = shape.head_dim;
         let (mut query, mut key) = (vec![0.0; dim], vec![0.0; dim]);
-        for ((head, state), outputs) in heads.zip(states).zip(outputs) {
-            if self.pass.position == 0 {
-                state.fill(0.0);
-            } else {
-                state.copy_from_slice(before.learnt.row(share, head));
-            }
-            let key_head = shape.key_head(head);
-            for (token, out) in outputs.chunks_exact_mut(dim).enumerate() {
-                let row = space.convolved.row(share, token);
-                let (queries, rest) = row.split_at(shape.key_length());
-                let (keys, values) = rest.split_at(shape.key_length());
-                self.unit(&queries[key_head * dim..][..dim], &mut query);
-                self.unit(&keys[key_head * dim..][..dim], &mut key);
-                let scale = 1.0 / (dim as f32).sqrt();
-                query.iter_mut().for_each(|value| *value *= scale);
-                let [rate, decay] = self.rates(share, shape, weights, head, token);
-                let step = DeltaStep {
-                    query: &query,
-                    key: &key,
-                    value: &values[head * dim..][..dim],
-                    decay,
-                    rate,
-                };
-                delta_step(self.pass.level, step, state, out);
-            }
+        let key_head = shape.key_head(head);
+        for (token, out) in tokens.zip(outputs.chunks_exact_mut(dim)) {
+            let row = space.convolved.row(share, token);
+            let (queries, rest) = row.split_at(shape.key_length());
+            let (keys, values) = rest.split_at(shape.key_length());
+            self.unit(&queries[key_head * dim..][..dim], &mut query);
+            self.unit(&keys[key_head * dim..][..dim], &mut key);
+            let scale = 1.0 / (dim as f32).sqrt();
+            query.iter_mut().for_each(|value| *value *= scale);
+            let [rate, decay] = self.rates(share, shape, weights, head, token);
+            let step = DeltaStep {
+                query: &query,
+                key: &key,
+                value: &values[head * dim..][..dim],
+                decay,
+                rate,
+            };
+            delta_step(self.pass.level, step, state, out);
         }
     }
 

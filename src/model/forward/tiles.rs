@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::Sequence;
 use crate::model::AttentionShape;
 
 /// Rows of queries that attention takes at a time: enough that reading a key costs little.
@@ -14,29 +15,118 @@ const ATTENTION_HEADS: usize = 8;
 /// It does not depend on the number of threads, nor does the result.
 const PART_POSITIONS: usize = 1024;
 
-/// How attention over some tokens is cut into items: query heads that share a key head, a tile of tokens,
+/// How attention over the tokens of several sequences is cut into items: those of one after those of the
+/// other.
+#[derive(Clone, Debug)]
+pub(super) struct AllTiles {
+    parts: Vec<Part>,
+}
+
+/// The tokens of one sequence.
+#[derive(Clone, Debug)]
+struct Part {
+    /// Which sequence of the pass.
+    sequence: usize,
+    /// Counted from the first of all.
+    tokens: Range<usize>,
+    tiles: Tiles,
+    first_item: usize,
+}
+
+/// An item of attention.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) sequence: usize,
+    /// Group of query heads.
+    pub(super) heads: usize,
+    /// Counted from the first of all.
+    pub(super) tokens: Range<usize>,
+    /// What the tokens may see.
+    pub(super) positions: Range<usize>,
+}
+
+impl AllTiles {
+    /// Of the tokens `tokens` of a pass.
+    pub(super) fn new(
+        shape: &AttentionShape,
+        sequences: &[Sequence<'_>],
+        tokens: &Range<usize>,
+    ) -> Self {
+        let mut parts = Vec::with_capacity(sequences.len());
+        let mut first_item = 0;
+        for (index, sequence) in sequences.iter().enumerate() {
+            let start = sequence.tokens.start.max(tokens.start);
+            let end = sequence.tokens.end.min(tokens.end);
+            if start < end {
+                let positions = sequence.position + end - sequence.tokens.start;
+                let tiles = Tiles::new(shape, end - start, positions);
+                parts.push(Part {
+                    sequence: index,
+                    tokens: start - tokens.start..end - tokens.start,
+                    tiles,
+                    first_item,
+                });
+                first_item += tiles.items();
+            }
+        }
+        Self { parts }
+    }
+
+    pub(super) fn items(&self) -> usize {
+        self.parts.iter().map(|part| part.tiles.items()).sum()
+    }
+
+    /// Tokens of an item, at most.
+    pub(super) fn tile_tokens(&self) -> usize {
+        let tokens = self.parts.iter().map(|part| part.tiles.tile_tokens);
+        tokens.max().unwrap_or(0)
+    }
+
+    pub(super) fn item(&self, item: usize) -> Item {
+        let after = self.parts.partition_point(|part| part.first_item <= item);
+        let part = &self.parts[after - 1];
+        let (heads, tokens, positions) = part.tiles.item(item - part.first_item);
+        Item {
+            sequence: part.sequence,
+            heads,
+            tokens: part.tokens.start + tokens.start..part.tokens.start + tokens.end,
+            positions: part.tiles.positions(positions),
+        }
+    }
+
+    /// The items of a group of query heads and a token, and the token's place in them.
+    pub(super) fn find(&self, heads: usize, token: usize) -> (Range<usize>, usize) {
+        let part = self.parts.partition_point(|part| part.tokens.end <= token);
+        let part = &self.parts[part];
+        let (items, place) = part.tiles.find(heads, token - part.tokens.start);
+        let first = part.first_item;
+        (first + items.start..first + items.end, place)
+    }
+}
+
+/// How attention over some tokens of a sequence is cut into items: query heads that share a key head, a tile of tokens,
 /// and, where one tile holds all tokens, a part of the positions.
 ///
 /// Later tokens see more. So that contiguous shares cost the same, tiles come from both ends by
 /// turns: 0, n - 1, 1, n - 2, …
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tiles {
+struct Tiles {
     tokens: usize,
-    pub(super) tile_tokens: usize,
+    tile_tokens: usize,
     /// Groups of query heads.
-    pub(super) heads: usize,
+    heads: usize,
     parts: usize,
 }
 
 impl Tiles {
     /// `positions` are all that the last token sees.
-    pub(super) fn new(shape: &AttentionShape, tokens: usize, positions: usize) -> Self {
+    fn new(shape: &AttentionShape, tokens: usize, positions: usize) -> Self {
         let group = group(shape);
         let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens.max(1));
         Self {
             tokens,
             tile_tokens,
-            heads: shape.head_count / group,
+            heads: groups(shape),
             parts: if tile_tokens == tokens {
                 positions.div_ceil(PART_POSITIONS)
             } else {
@@ -49,12 +139,12 @@ impl Tiles {
         self.tokens.div_ceil(self.tile_tokens)
     }
 
-    pub(super) fn items(&self) -> usize {
+    fn items(&self) -> usize {
         self.tiles() * self.heads * self.parts
     }
 
     /// Positions of a part.
-    pub(super) fn positions(&self, part: usize) -> Range<usize> {
+    fn positions(&self, part: usize) -> Range<usize> {
         if self.parts == 1 {
             0..usize::MAX
         } else {
@@ -63,7 +153,7 @@ impl Tiles {
     }
 
     /// Group of query heads, tokens and part of an item.
-    pub(super) fn item(&self, item: usize) -> (usize, Range<usize>, usize) {
+    fn item(&self, item: usize) -> (usize, Range<usize>, usize) {
         let (item, part) = (item / self.parts, item % self.parts);
         let (turn, head) = (item / self.heads, item % self.heads);
         let tile = if turn.is_multiple_of(2) {
@@ -76,7 +166,7 @@ impl Tiles {
     }
 
     /// The items of a group of query heads and a token, one per part, and the token's place in them.
-    pub(super) fn find(&self, head: usize, token: usize) -> (Range<usize>, usize) {
+    fn find(&self, head: usize, token: usize) -> (Range<usize>, usize) {
         let (tile, place) = (token / self.tile_tokens, token % self.tile_tokens);
         let from_end = self.tiles() - 1 - tile;
         let turn = if tile <= from_end {
@@ -87,6 +177,11 @@ impl Tiles {
         let first = (turn * self.heads + head) * self.parts;
         (first..first + self.parts, place)
     }
+}
+
+/// Groups of query heads.
+pub(super) fn groups(shape: &AttentionShape) -> usize {
+    shape.head_count / group(shape)
 }
 
 /// Query heads of an item: as many of those that share a key head as divide them.

@@ -9,7 +9,7 @@ use gristmill_kernels::{InputGroup, Scratch};
 use super::experts::Plan;
 use super::latent::LatentSpace;
 use super::recurrent::RecurrentSpace;
-use super::tiles::{Attended, Tiles};
+use super::tiles::{AllTiles, Attended};
 use crate::model::config::Config;
 use crate::model::experts::Route;
 use crate::pool::{Pool, Shared};
@@ -26,7 +26,7 @@ pub(crate) struct Workspace {
     pub(super) query: Shared<f32>,
     pub(super) key: Shared<f32>,
     pub(super) value: Shared<f32>,
-    /// One row per item of [`Tiles`]: of all tokens, and of those whose logits are wanted.
+    /// One row per item of [`AllTiles`]: of all tokens, and of those whose logits are wanted.
     pub(super) attended: [Shared<f32>; 2],
     pub(super) latent: LatentSpace,
     pub(super) recurrent: RecurrentSpace,
@@ -90,15 +90,9 @@ impl Workspace {
     }
 
     /// Brings the buffers into the shape of a pass over so many tokens, in at most so many groups.
-    /// `angles` are those of a token.
-    pub(super) fn reshape(
-        &mut self,
-        config: &Config,
-        tokens: usize,
-        mut groups: usize,
-        angles: usize,
-    ) {
+    pub(super) fn reshape(&mut self, config: &Config, tokens: usize, mut groups: usize) {
         let shape = &config.attention;
+        let angles = config.ropes.iter().map(|rope| 2 * rope.pairs()).sum();
         let width = config.sizes.embedding_length;
         let gates = if config.architecture.gates_attention() {
             shape.attended_length()
@@ -136,8 +130,8 @@ impl Workspace {
     }
 
     /// Brings one of the buffers of attention into the shape of its items.
-    pub(super) fn reshape_attended(&mut self, buffer: usize, config: &Config, tiles: &Tiles) {
+    pub(super) fn reshape_attended(&mut self, buffer: usize, config: &Config, tiles: &AllTiles) {
         let place = Attended::new(&config.attention).place();
-        self.attended[buffer].reshape(tiles.items(), tiles.tile_tokens * place, || 0.0);
+        self.attended[buffer].reshape(tiles.items(), tiles.tile_tokens() * place, || 0.0);
     }
 }

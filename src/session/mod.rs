@@ -1,11 +1,14 @@
 //! A session: what a model has read so far, and what it expects next.
 
+mod batch;
+
 use std::fmt;
 use std::ops::Range;
 
+pub use self::batch::Batch;
 use crate::cache::{CacheType, KvCache};
 use crate::cancel::CancelToken;
-use crate::model::{Model, Pass, Workspace};
+use crate::model::{Model, Pass, Sequence, Workspace};
 use crate::{Error, Result};
 
 /// Positions of a session where nothing else is asked for, if the model was trained for so many.
@@ -208,11 +211,14 @@ impl Session {
         let pass = Pass {
             config: self.model.config(),
             weights: self.model.weights(),
-            ropes: self.model.weights().ropes(self.context_length()),
             level: self.model.level(),
-            cache: &self.cache,
             tokens,
-            position: self.position,
+            sequences: &[sequence(
+                &self.model,
+                &self.cache,
+                self.position,
+                0..tokens.len(),
+            )],
             output,
             cancel,
         };
@@ -220,11 +226,17 @@ impl Session {
         if !pass.run(self.model.pool(), &mut self.workspace) {
             return Err(Error::Cancelled);
         }
-        self.logits = self.workspace.logits.take();
-        self.cache.advance();
-        self.position += tokens.len();
-        self.unevaluated = None;
+        let logits = self.workspace.logits.take();
+        self.advance(tokens.len(), logits);
         Ok(())
+    }
+
+    /// Notes that a pass has evaluated so many tokens.
+    fn advance(&mut self, tokens: usize, logits: Vec<f32>) {
+        self.logits = logits;
+        self.cache.advance();
+        self.position += tokens;
+        self.unevaluated = None;
     }
 
     /// The logits of the token fed last, `[vocab_size]`; empty where none was.
@@ -291,6 +303,21 @@ impl Session {
     #[must_use]
     pub fn model(&self) -> &Model {
         &self.model
+    }
+}
+
+/// Tokens of a pass at the next positions of a session.
+fn sequence<'a>(
+    model: &'a Model,
+    cache: &'a KvCache,
+    position: usize,
+    tokens: Range<usize>,
+) -> Sequence<'a> {
+    Sequence {
+        cache,
+        ropes: model.weights().ropes(cache.capacity()),
+        tokens,
+        position,
     }
 }
 
