@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use clap::Parser;
 use gristmill::{
-    CacheType, FinishReason, GenerateOptions, Generation, Level, Model, SamplingOptions,
+    CacheType, FinishReason, GenerateOptions, Generation, Level, MirostatVersion, Model,
+    SamplingOptions, SessionOptions, Timings,
 };
-use gristmill::{SessionOptions, Timings};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Continues a prompt with a model from a GGUF file, and prints the text as it comes.
@@ -98,9 +98,144 @@ struct Sampling {
     #[arg(long, value_name = "SHARE", default_value_t = SamplingOptions::default().min_p)]
     min_p: f32,
 
+    /// Choose from the tokens of typical surprise that together reach this probability; 1 for all
+    #[arg(long, value_name = "SHARE", default_value_t = SamplingOptions::default().typical_p)]
+    typical: f32,
+
+    /// Choose from the tokens within so many standard deviations of the greatest logit; 0 for all
+    #[arg(long, value_name = "NUMBER", default_value_t = SamplingOptions::default().top_n_sigma)]
+    top_n_sigma: f32,
+
+    /// How often XTC removes the most probable tokens
+    #[arg(long, value_name = "SHARE", default_value_t = SamplingOptions::default().xtc_probability)]
+    xtc_probability: f32,
+
+    /// XTC removes all tokens at least as probable as this, but for the last of them
+    #[arg(long, value_name = "SHARE", default_value_t = SamplingOptions::default().xtc_threshold)]
+    xtc_threshold: f32,
+
+    /// Lower the temperature by up to this where the model is sure, and raise it where it is not
+    #[arg(long, value_name = "NUMBER", default_value_t = SamplingOptions::default().dynatemp_range)]
+    dynatemp_range: f32,
+
+    /// How the dynamic temperature follows the entropy
+    #[arg(long, value_name = "NUMBER", default_value_t = SamplingOptions::default().dynatemp_exponent)]
+    dynatemp_exp: f32,
+
+    /// Divide the logits of tokens that came before; 1 for no penalty
+    #[arg(long, value_name = "NUMBER", default_value_t = SamplingOptions::default().repeat_penalty)]
+    repeat_penalty: f32,
+
+    /// Lower the logits of tokens that came before
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true,
+        default_value_t = SamplingOptions::default().presence_penalty)]
+    presence_penalty: f32,
+
+    /// Lower the logits of tokens that came before, for each time
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true,
+        default_value_t = SamplingOptions::default().frequency_penalty)]
+    frequency_penalty: f32,
+
+    /// So many of the last tokens count for these three penalties
+    #[arg(long, value_name = "COUNT", default_value_t = SamplingOptions::default().repeat_last_n)]
+    repeat_last_n: usize,
+
+    /// Strength of DRY, which lowers the logits of tokens that go on with a repetition; 0 for none
+    #[arg(long, value_name = "NUMBER", default_value_t = SamplingOptions::default().dry_multiplier)]
+    dry_multiplier: f32,
+
+    /// How DRY grows with each token of a repetition
+    #[arg(long, value_name = "NUMBER", default_value_t = SamplingOptions::default().dry_base)]
+    dry_base: f32,
+
+    /// Repetitions of fewer tokens cost nothing
+    #[arg(long, value_name = "COUNT", default_value_t = SamplingOptions::default().dry_allowed_length)]
+    dry_allowed_length: usize,
+
+    /// So many of the last tokens count for DRY [default: all]
+    #[arg(long, value_name = "COUNT")]
+    dry_penalty_last_n: Option<usize>,
+
+    /// A text over which no repetition reaches; can be given more than once [default: a line break, a
+    /// colon, a quotation mark, an asterisk]
+    #[arg(long, value_name = "TEXT")]
+    dry_sequence_breaker: Vec<String>,
+
+    /// Steer the surprise of the text instead of filtering: 1 or 2, the version of Mirostat; 0 not to
+    #[arg(long, value_name = "VERSION", default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=2))]
+    mirostat: u8,
+
+    /// The surprise that Mirostat aims at, in bits
+    #[arg(long, value_name = "NUMBER", default_value_t = SamplingOptions::default().mirostat_tau)]
+    mirostat_ent: f32,
+
+    /// How fast Mirostat follows
+    #[arg(long, value_name = "NUMBER", default_value_t = SamplingOptions::default().mirostat_eta)]
+    mirostat_lr: f32,
+
+    /// Add to the logit of a token, as in 15043+1 or 15043-inf; can be given more than once
+    #[arg(short, long, value_name = "ID(+/-)BIAS", value_parser = logit_bias)]
+    logit_bias: Vec<(u32, f32)>,
+
     /// The same seed gives the same text [default: another one each time]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+}
+
+impl Sampling {
+    fn options(&self) -> SamplingOptions {
+        let default = SamplingOptions::default();
+        let breakers = &self.dry_sequence_breaker;
+        SamplingOptions {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            typical_p: self.typical,
+            top_n_sigma: self.top_n_sigma,
+            xtc_probability: self.xtc_probability,
+            xtc_threshold: self.xtc_threshold,
+            dynatemp_range: self.dynatemp_range,
+            dynatemp_exponent: self.dynatemp_exp,
+            repeat_penalty: self.repeat_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            repeat_last_n: self.repeat_last_n,
+            dry_multiplier: self.dry_multiplier,
+            dry_base: self.dry_base,
+            dry_allowed_length: self.dry_allowed_length,
+            dry_penalty_last_n: self
+                .dry_penalty_last_n
+                .unwrap_or(default.dry_penalty_last_n),
+            dry_sequence_breakers: if breakers.is_empty() {
+                default.dry_sequence_breakers
+            } else {
+                breakers.clone()
+            },
+            mirostat: match self.mirostat {
+                0 => None,
+                1 => Some(MirostatVersion::V1),
+                _ => Some(MirostatVersion::V2),
+            },
+            mirostat_tau: self.mirostat_ent,
+            mirostat_eta: self.mirostat_lr,
+            logit_bias: self.logit_bias.clone(),
+            seed: self.seed,
+            ..default
+        }
+    }
+}
+
+fn logit_bias(text: &str) -> Result<(u32, f32), String> {
+    let sign = text
+        .find(['+', '-'])
+        .ok_or("expected a token's id and a signed number")?;
+    let (token, bias) = text.split_at(sign);
+    let token = token
+        .parse()
+        .map_err(|error| format!("{token:?}: {error}"))?;
+    let bias = bias.parse().map_err(|error| format!("{bias:?}: {error}"))?;
+    Ok((token, bias))
 }
 
 fn main() -> ExitCode {
@@ -143,17 +278,10 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn generate_options(options: &Options) -> GenerateOptions {
-    let sampling = SamplingOptions {
-        temperature: options.sampling.temperature,
-        top_k: options.sampling.top_k,
-        top_p: options.sampling.top_p,
-        min_p: options.sampling.min_p,
-        seed: options.sampling.seed,
-    };
     let bar = OnceLock::new();
     let settings = GenerateOptions::new()
         .max_tokens(options.max_tokens)
-        .sampling(sampling)
+        .sampling(options.sampling.options())
         .parse_special(options.special)
         .ignore_end_of_generation(options.ignore_end)
         .progress(move |done, total| show_progress(&bar, done, total));
@@ -228,6 +356,7 @@ fn report(timings: Timings, reason: Option<FinishReason>, model: &Model, options
         Some(FinishReason::EndOfGeneration(_)) => "the model ended the text".to_owned(),
         Some(FinishReason::MaxTokens) => "as many tokens as --max-tokens allows".to_owned(),
         Some(FinishReason::StopString(index)) => format!("before {:?}", options.stop[index]),
+        Some(FinishReason::NoCandidate) => "no token is left to choose".to_owned(),
         Some(FinishReason::ContextFull) => "the context is full (--context)".to_owned(),
         _ => "it was interrupted".to_owned(),
     };

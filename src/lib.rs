@@ -34,8 +34,10 @@
 //! let tokens = model.tokenizer().encode("Once upon a time", Default::default())?;
 //! let mut session = model.session()?;
 //! session.feed(&tokens)?;
-//! let most_probable = gristmill::Sampler::new(&Default::default())?.sample(session.logits());
-//! session.feed(&[most_probable])?;
+//! let mut sampler = gristmill::SamplerChain::new(&Default::default())?;
+//! if let Some(most_probable) = sampler.sample(session.logits()) {
+//!     session.feed(&[most_probable])?;
+//! }
 //! # Ok(())
 //! # }
 //! ```
@@ -86,7 +88,10 @@ pub use error::{Error, Result};
 pub use generate::{Completion, FinishReason, GenerateOptions, Generation, Piece, Timings};
 pub use gristmill_kernels::Level;
 pub use model::{Model, ModelBuilder};
-pub use sample::{Sampler, SamplingOptions};
+pub use sample::{
+    Candidate, Candidates, Logprob, MirostatVersion, Sampler, SamplerChain, SamplingOptions,
+    TokenLogprobs,
+};
 pub use session::{Batch, FeedControl, Session, SessionOptions};
 
 /// The examples of the README, compiled.

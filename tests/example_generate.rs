@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use gristmill::{GenerateOptions, Model, ModelBuilder, SamplingOptions};
+use gristmill::{GenerateOptions, MirostatVersion, Model, ModelBuilder, SamplingOptions};
 
 /// Runs the program; standard output and standard error as text.
 fn generate(arguments: &[&str]) -> Option<(Output, String, String)> {
@@ -74,6 +74,7 @@ fn options_reach_the_generation() {
         top_p: 0.9,
         min_p: 0.01,
         seed: Some(5),
+        ..Default::default()
     };
     let options = GenerateOptions::new()
         .max_tokens(30)
@@ -84,11 +85,92 @@ fn options_reach_the_generation() {
     assert_eq!(stdout, expected + "\n");
 }
 
+/// Each with a value that changes the text.
+#[test]
+fn every_option_of_the_choice_of_tokens_reaches_it() {
+    let model = demo(Model::builder());
+    let default = || SamplingOptions {
+        temperature: 1.2,
+        top_k: 0,
+        top_p: 1.0,
+        min_p: 0.0,
+        seed: Some(5),
+        ..Default::default()
+    };
+    let text = |sampling| {
+        let options = GenerateOptions::new().max_tokens(250).sampling(sampling);
+        model.generate("Once upon a time", &options).unwrap().text
+    };
+    let plain = text(default());
+    type Change = fn(&mut SamplingOptions);
+    let cases: [(&str, Change); 14] = [
+        ("--typical 0.5", |o| o.typical_p = 0.5),
+        ("--top-n-sigma 0.7", |o| o.top_n_sigma = 0.7),
+        ("--xtc-probability 1", |o| o.xtc_probability = 1.0),
+        ("--xtc-probability 1 --xtc-threshold 0.3", |o| {
+            (o.xtc_probability, o.xtc_threshold) = (1.0, 0.3);
+        }),
+        ("--dynatemp-range 3 --dynatemp-exp 0.5", |o| {
+            (o.dynatemp_range, o.dynatemp_exponent) = (3.0, 0.5);
+        }),
+        ("--repeat-penalty 1.5 --repeat-last-n 20", |o| {
+            (o.repeat_penalty, o.repeat_last_n) = (1.5, 20);
+        }),
+        ("--presence-penalty 2", |o| o.presence_penalty = 2.0),
+        ("--frequency-penalty -0.5", |o| o.frequency_penalty = -0.5),
+        (
+            "--dry-multiplier 3 --dry-base 3 --dry-allowed-length 1",
+            |o| {
+                (o.dry_multiplier, o.dry_base, o.dry_allowed_length) = (3.0, 3.0, 1);
+            },
+        ),
+        (
+            "--dry-multiplier 9 --dry-allowed-length 1 --dry-penalty-last-n 30",
+            |o| {
+                (o.dry_multiplier, o.dry_allowed_length, o.dry_penalty_last_n) = (9.0, 1, 30);
+            },
+        ),
+        (
+            "--dry-multiplier 9 --dry-allowed-length 1 --dry-sequence-breaker e",
+            |o| {
+                (o.dry_multiplier, o.dry_allowed_length) = (9.0, 1);
+                o.dry_sequence_breakers = vec!["e".into()];
+            },
+        ),
+        ("--mirostat 1 --mirostat-ent 1.5", |o| {
+            (o.mirostat, o.mirostat_tau) = (Some(MirostatVersion::V1), 1.5);
+        }),
+        ("--mirostat 2 --mirostat-lr 0.9 --mirostat-ent 1", |o| {
+            (o.mirostat, o.mirostat_tau) = (Some(MirostatVersion::V2), 1.0);
+            o.mirostat_eta = 0.9;
+        }),
+        ("--logit-bias 13-inf -l 15+1.5", |o| {
+            o.logit_bias = vec![(13, f32::NEG_INFINITY), (15, 1.5)];
+        }),
+    ];
+    for (flags, change) in cases {
+        let fixed = "--temperature 1.2 --top-k 0 --top-p 1 --min-p 0 --seed 5 -n 250 --no-echo";
+        let arguments: Vec<&str> = fixed.split(' ').chain(flags.split(' ')).collect();
+        let Some((output, stdout, stderr)) = generate(&arguments) else {
+            return;
+        };
+        assert!(output.status.success(), "{flags}: {stderr}");
+        let mut sampling = default();
+        change(&mut sampling);
+        let expected = text(sampling);
+        assert_ne!(expected, plain, "{flags}");
+        assert_eq!(stdout, expected + "\n", "{flags}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_named() {
     for (arguments, named) in [
         (["-m", "nowhere.gguf"], "nowhere.gguf"),
         (["--top-p", "1.5"], "top_p"),
+        (["--mirostat", "3"], "--mirostat"),
+        (["--logit-bias", "x+1"], "--logit-bias"),
+        (["--logit-bias", "99999999+1"], "logit_bias"),
         (["--context", "2"], "context is full"),
         (["--level", "mmx"], "scalar"),
         (["--file", "nowhere.txt"], "nowhere.txt"),

@@ -1,12 +1,12 @@
 //! From a prompt to text, with the demo model.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 
 use gristmill::tokenizer::{DecodeOptions, EncodeOptions};
 use gristmill::{
-    CancelToken, Completion, Error, FinishReason, GenerateOptions, Model, SamplingOptions, Session,
-    SessionOptions,
+    CancelToken, Candidates, Completion, Error, FinishReason, GenerateOptions, Model, Sampler,
+    SamplingOptions, Session, SessionOptions,
 };
 use rayon::prelude::*;
 
@@ -466,6 +466,142 @@ fn special_tokens_in_a_prompt_are_found_if_asked_for() {
     assert!(tokens(GenerateOptions::new()) > 1);
 }
 
+/// Only what the sampler chose and what it was told, in turn.
+#[test]
+fn a_sampler_of_ones_own_sees_the_prompt_and_the_text() {
+    struct Only {
+        allowed: Vec<u32>,
+        seen: Arc<Mutex<Vec<u32>>>,
+    }
+    impl Sampler for Only {
+        fn apply(&mut self, candidates: &mut Candidates) {
+            candidates.retain(|candidate| self.allowed.contains(&candidate.token));
+        }
+        fn accept(&mut self, token: u32) {
+            self.seen.lock().unwrap().push(token);
+        }
+    }
+    let model = model();
+    let encode = |text| model.tokenizer().encode(text, Default::default()).unwrap();
+    let prompt = encode(PROMPT);
+    let allowed = encode("the cat sat");
+    let seen = Arc::default();
+    let options = max_tokens(30).ignore_end_of_generation(true).sampler({
+        let (allowed, seen) = (allowed.clone(), Arc::clone(&seen));
+        move || Only {
+            allowed: allowed.clone(),
+            seen: Arc::clone(&seen),
+        }
+    });
+    let completion = model.generate(PROMPT, &options).unwrap();
+    assert_eq!(completion.tokens.len(), 30);
+    assert!(
+        completion
+            .tokens
+            .iter()
+            .all(|token| allowed.contains(token))
+    );
+    assert_eq!(*seen.lock().unwrap(), [prompt, completion.tokens].concat());
+    let none = max_tokens(30).sampler(|| Only {
+        allowed: Vec::new(),
+        seen: Arc::default(),
+    });
+    let completion = model.generate(PROMPT, &none).unwrap();
+    assert_eq!(completion.finish_reason, FinishReason::NoCandidate);
+    assert_eq!(completion.text, "");
+}
+
+#[test]
+fn forced_tokens_begin_the_text_and_penalties_see_the_prompt() {
+    let model = model();
+    let plain = model.generate(PROMPT, &max_tokens(20)).unwrap();
+    let forced = vec![plain.tokens[3], plain.tokens[1]];
+    let sampling = SamplingOptions {
+        forced: forced.clone(),
+        banned: vec![plain.tokens[0]],
+        ..Default::default()
+    };
+    let options = max_tokens(20).sampling(sampling);
+    let completion = model.generate(PROMPT, &options).unwrap();
+    assert_eq!(completion.tokens[..2], forced);
+    assert!(!completion.tokens.contains(&plain.tokens[0]));
+    // With such a penalty no token of the prompt or the text comes again.
+    let sampling = SamplingOptions {
+        presence_penalty: 1e9,
+        repeat_last_n: usize::MAX,
+        ..Default::default()
+    };
+    let options = max_tokens(40)
+        .ignore_end_of_generation(true)
+        .sampling(sampling);
+    let prompt = model
+        .tokenizer()
+        .encode(PROMPT, Default::default())
+        .unwrap();
+    let completion = model.generate(PROMPT, &options).unwrap();
+    let mut tokens = completion.tokens.clone();
+    tokens.sort_unstable();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 40);
+    assert!(tokens.iter().all(|token| !prompt.contains(token)));
+}
+
+/// The sum over the vocabulary of the exponentials is computed here in double precision.
+#[test]
+fn log_probabilities_are_those_of_the_logits_before_each_token() {
+    let model = model();
+    let sampling = SamplingOptions {
+        temperature: 1.3,
+        seed: Some(2),
+        ..Default::default()
+    };
+    let options = max_tokens(25).sampling(sampling).logprobs(3);
+    let mut session = model.session().unwrap();
+    let pieces: Vec<_> = session
+        .generate(PROMPT, &options)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let tokens = pieces.concat_tokens();
+    let logprobs: Vec<_> = pieces.iter().flat_map(|piece| &piece.logprobs).collect();
+    assert!(
+        pieces
+            .iter()
+            .all(|piece| piece.logprobs.len() == piece.tokens.len())
+    );
+    assert_eq!(logprobs.len(), tokens.len());
+
+    session.clear();
+    session
+        .feed(
+            &model
+                .tokenizer()
+                .encode(PROMPT, Default::default())
+                .unwrap(),
+        )
+        .unwrap();
+    for (token, logprobs) in tokens.into_iter().zip(logprobs) {
+        let logits: Vec<f64> = session.logits().iter().copied().map(f64::from).collect();
+        let mass: f64 = logits.iter().map(|logit| logit.exp()).sum();
+        assert_eq!(logprobs.chosen.token, token);
+        assert_eq!(logprobs.top.len(), 3);
+        for logprob in logprobs.top.iter().chain([&logprobs.chosen]) {
+            let expected = logits[logprob.token as usize] - mass.ln();
+            assert!((f64::from(logprob.logprob) - expected).abs() < 1e-4);
+        }
+        let mut order: Vec<f64> = logits.iter().map(|logit| logit - mass.ln()).collect();
+        order.sort_by(|a, b| b.total_cmp(a));
+        for (logprob, expected) in logprobs.top.iter().zip(order) {
+            assert!((f64::from(logprob.logprob) - expected).abs() < 1e-4);
+        }
+        session.feed(&[token]).unwrap();
+    }
+    let completion = model.generate(PROMPT, &options).unwrap();
+    assert_eq!(completion.logprobs.len(), completion.tokens.len());
+    let without = model.generate(PROMPT, &max_tokens(5)).unwrap();
+    assert!(without.logprobs.is_empty());
+}
+
 #[test]
 fn options_out_of_range_are_refused_before_anything_is_evaluated() {
     let model = model();
@@ -474,8 +610,13 @@ fn options_out_of_range_are_refused_before_anything_is_evaluated() {
         top_p: 1.5,
         ..Default::default()
     };
+    let unknown = SamplingOptions {
+        banned: vec![u32::MAX],
+        ..Default::default()
+    };
     for (options, option) in [
         (GenerateOptions::new().sampling(sampling), "top_p"),
+        (GenerateOptions::new().sampling(unknown), "banned"),
         (GenerateOptions::new().stop(""), "stop"),
     ] {
         let refused = session.generate(PROMPT, &options).map(|_| ());

@@ -8,7 +8,9 @@ use std::iter::FusedIterator;
 use std::time::Instant;
 
 use crate::tokenizer::{EncodeOptions, StreamDecoder, Tokenizer};
-use crate::{Error, FeedControl, Model, Result, Sampler, Session, SessionOptions};
+use crate::{
+    Error, FeedControl, Model, Result, SamplerChain, Session, SessionOptions, TokenLogprobs,
+};
 
 use stop::StopMatcher;
 
@@ -16,7 +18,7 @@ pub use options::GenerateOptions;
 pub use timings::Timings;
 
 /// Text that became complete, and the tokens it came with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Piece {
     /// The text: whole characters, often a word. Only the last piece's can be empty.
@@ -24,6 +26,8 @@ pub struct Piece {
     /// The tokens chosen since the piece before. A part of their text may come with the next piece:
     /// an incomplete character, or what may become a stop string.
     pub tokens: Vec<u32>,
+    /// How probable each of `tokens` was; empty unless [`GenerateOptions::logprobs`] asks for it.
+    pub logprobs: Vec<TokenLogprobs>,
 }
 
 /// Why a generation ended.
@@ -38,6 +42,8 @@ pub enum FinishReason {
     StopString(usize),
     /// The session has no position left.
     ContextFull,
+    /// No token can be chosen: all are banned or removed by a sampler, or no logit is a number.
+    NoCandidate,
     /// The token of [`GenerateOptions::cancel`] was cancelled.
     Cancelled,
     /// By the error that the iterator gave.
@@ -45,13 +51,15 @@ pub enum FinishReason {
 }
 
 /// A finished generation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Completion {
     /// The text that follows the prompt.
     pub text: String,
     /// The tokens that were chosen, also those of a stop string.
     pub tokens: Vec<u32>,
+    /// How probable each of `tokens` was; empty unless [`GenerateOptions::logprobs`] asks for it.
+    pub logprobs: Vec<TokenLogprobs>,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// How long it took.
@@ -147,14 +155,13 @@ impl Session {
             ..Timings::default()
         };
         Ok(Generation {
-            sampler: Sampler::new(&options.sampling)?,
+            sampler: sampler(self.model().tokenizer(), &prompt, options)?,
             decoder: StreamDecoder::new(self.model().tokenizer(), false),
             stops: StopMatcher::new(&options.stops)?,
             options: options.clone(),
             session: self,
             prompt: Some(prompt),
             piece: Piece::default(),
-            allowed_logits: Vec::new(),
             finish_reason: None,
             timings,
         })
@@ -180,20 +187,39 @@ fn encode(
     Ok(tokens)
 }
 
+/// The chain behind the prompt.
+fn sampler(
+    tokenizer: &Tokenizer,
+    prompt: &[u32],
+    options: &GenerateOptions,
+) -> Result<SamplerChain> {
+    let mut sampling = options.sampling.clone();
+    if options.ignore_end_of_generation {
+        let ends = tokenizer.end_of_generation();
+        sampling.banned.extend_from_slice(ends);
+    }
+    let mut chain = SamplerChain::for_tokenizer(&sampling, tokenizer)?;
+    for make in &options.samplers {
+        chain.push_boxed(make());
+    }
+    for &token in prompt {
+        chain.accept(token);
+    }
+    Ok(chain)
+}
+
 /// The pieces of a text as [`Session::generate`] generates them.
 #[derive(Debug)]
 pub struct Generation<'session> {
     session: &'session mut Session,
     options: GenerateOptions,
-    sampler: Sampler,
+    sampler: SamplerChain,
     decoder: StreamDecoder,
     stops: StopMatcher,
     /// `None` once it is evaluated.
     prompt: Option<Vec<u32>>,
     /// The next piece, as far as it has come.
     piece: Piece,
-    /// A copy of the logits without those of tokens that must not be chosen.
-    allowed_logits: Vec<f32>,
     finish_reason: Option<FinishReason>,
     timings: Timings,
 }
@@ -219,15 +245,18 @@ impl Generation<'_> {
     pub fn finish(mut self) -> Result<Completion> {
         let mut text = String::new();
         let mut tokens = Vec::new();
+        let mut logprobs = Vec::new();
         for piece in &mut self {
             let piece = piece?;
             text.push_str(&piece.text);
             tokens.extend(piece.tokens);
+            logprobs.extend(piece.logprobs);
         }
         let finish_reason = self.finish_reason.unwrap_or(FinishReason::Failed);
         Ok(Completion {
             text,
             tokens,
+            logprobs,
             finish_reason,
             timings: self.timings,
         })
@@ -277,11 +306,12 @@ impl Generation<'_> {
     fn choose(&mut self) -> Result<()> {
         let max_tokens = self.options.max_tokens;
         if self.timings.generated_tokens < max_tokens {
-            let token = self.sample();
-            if self.ends_text(token) {
-                self.end(FinishReason::EndOfGeneration(token));
-            } else {
-                self.take(token)?;
+            match self.sample() {
+                None => self.end(FinishReason::NoCandidate),
+                Some(token) if self.ends_text(token) => {
+                    self.end(FinishReason::EndOfGeneration(token));
+                }
+                Some(token) => self.take(token)?,
             }
         }
         if self.finish_reason.is_some() {
@@ -300,32 +330,18 @@ impl Generation<'_> {
         !self.options.ignore_end_of_generation && tokenizer.is_end_of_generation(token)
     }
 
-    fn sample(&mut self) -> u32 {
-        let tokenizer = self.session.model().tokenizer();
-        let logits = self.session.logits();
-        // Some files have more rows than tokens, for the sake of a round number.
-        let tokens = tokenizer
-            .vocab_size()
-            .unwrap_or(logits.len())
-            .min(logits.len());
-        let logits = &logits[..tokens];
-        if !self.options.ignore_end_of_generation {
-            return self.sampler.sample(logits);
-        }
-        self.allowed_logits.clear();
-        self.allowed_logits.extend_from_slice(logits);
-        for &id in tokenizer.end_of_generation() {
-            if let Some(logit) = self.allowed_logits.get_mut(id as usize) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-        self.sampler.sample(&self.allowed_logits)
+    fn sample(&mut self) -> Option<u32> {
+        self.sampler.sample(logits(self.session))
     }
 
     fn take(&mut self, token: u32) -> Result<()> {
         let text = self.decoder.push(token)?;
         let stop = self.stops.push(text, &mut self.piece.text);
         self.finish_reason = stop.map(FinishReason::StopString);
+        if let Some(count) = self.options.logprobs {
+            let logprobs = TokenLogprobs::new(logits(self.session), token, count);
+            self.piece.logprobs.push(logprobs);
+        }
         self.piece.tokens.push(token);
         self.timings.generated_tokens += 1;
         self.session.set_unevaluated(token);
@@ -338,6 +354,13 @@ impl Generation<'_> {
         self.stops.finish(&mut self.piece.text);
         self.finish_reason = Some(stop.map_or(reason, FinishReason::StopString));
     }
+}
+
+/// The logits of tokens that there are: some files have more rows, for the sake of a round number.
+fn logits(session: &Session) -> &[f32] {
+    let logits = session.logits();
+    let tokens = session.model().tokenizer().vocab_size();
+    &logits[..tokens.unwrap_or(logits.len()).min(logits.len())]
 }
 
 impl Iterator for Generation<'_> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{CancelToken, SamplingOptions};
+use crate::{CancelToken, Sampler, SamplingOptions};
 
 /// Tokens that are generated at most where nothing else is asked for.
 const DEFAULT_MAX_TOKENS: usize = 512;
@@ -22,6 +22,8 @@ const DEFAULT_MAX_TOKENS: usize = 512;
 pub struct GenerateOptions {
     pub(super) max_tokens: usize,
     pub(super) sampling: SamplingOptions,
+    pub(super) samplers: Vec<MakeSampler>,
+    pub(super) logprobs: Option<usize>,
     pub(super) stops: Vec<String>,
     pub(super) add_special: bool,
     pub(super) parse_special: bool,
@@ -32,6 +34,9 @@ pub struct GenerateOptions {
 
 /// Is told how many tokens of a prompt are evaluated, and how many there are.
 type Progress = Arc<dyn Fn(usize, usize) + Send + Sync>;
+
+/// Makes a sampler for each generation.
+type MakeSampler = Arc<dyn Fn() -> Box<dyn Sampler> + Send + Sync>;
 
 impl GenerateOptions {
     /// The defaults.
@@ -51,6 +56,39 @@ impl GenerateOptions {
     #[must_use]
     pub fn sampling(mut self, sampling: SamplingOptions) -> Self {
         self.sampling = sampling;
+        self
+    }
+
+    /// Adds a sampler of one's own behind the penalties, in front of the filters; call it again for more
+    /// than one. `make` is called for each generation. Default: none.
+    ///
+    /// ```
+    /// use gristmill::{Candidates, GenerateOptions, Sampler};
+    ///
+    /// /// Only these tokens, in increasing order.
+    /// struct Only(Vec<u32>);
+    ///
+    /// impl Sampler for Only {
+    ///     fn apply(&mut self, candidates: &mut Candidates) {
+    ///         candidates.retain(|candidate| self.0.binary_search(&candidate.token).is_ok());
+    ///     }
+    /// }
+    ///
+    /// let options = GenerateOptions::new().sampler(|| Only(vec![5, 8, 13]));
+    /// ```
+    #[must_use]
+    pub fn sampler<S: Sampler + 'static>(
+        mut self,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.samplers.push(Arc::new(move || Box::new(make())));
+        self
+    }
+
+    /// Reports how probable each token was, and as many of the most probable ones. Default: nothing.
+    #[must_use]
+    pub fn logprobs(mut self, top: usize) -> Self {
+        self.logprobs = Some(top);
         self
     }
 
@@ -107,6 +145,8 @@ impl Default for GenerateOptions {
         GenerateOptions {
             max_tokens: DEFAULT_MAX_TOKENS,
             sampling: SamplingOptions::default(),
+            samplers: Vec::new(),
+            logprobs: None,
             stops: Vec::new(),
             add_special: true,
             parse_special: false,
@@ -122,6 +162,8 @@ impl fmt::Debug for GenerateOptions {
         f.debug_struct("GenerateOptions")
             .field("max_tokens", &self.max_tokens)
             .field("sampling", &self.sampling)
+            .field("samplers", &self.samplers.len())
+            .field("logprobs", &self.logprobs)
             .field("stops", &self.stops)
             .field("add_special", &self.add_special)
             .field("parse_special", &self.parse_special)

@@ -1,168 +1,360 @@
-//! The tokens that a draw may still choose, and the filters that remove some.
+//! The tokens that may still be chosen.
 //!
-//! Tokens are ranked by logit, the greatest first, and by id where logits are equal. Every filter
-//! keeps a beginning of this ranking, and every list here is kept in the order of ids: so what is
-//! drawn does not depend on how a selection happens to leave its elements.
+//! Tokens are ranked by logit, the greatest first, and by id where logits are equal. Candidates are
+//! always kept in the order of ids: what is drawn does not depend on how a selection happens to leave
+//! its elements.
 
 use std::cmp::Ordering;
 
-/// A token and its logit, which is finite.
+use super::exp::{exp, greatest, sum};
+
+/// A token that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Candidate {
-    pub(super) id: u32,
-    pub(super) logit: f32,
+#[non_exhaustive]
+pub struct Candidate {
+    /// The token's id.
+    pub token: u32,
+    /// The logarithm of its probability, plus a number that is the same for all candidates. Finite.
+    pub logit: f32,
 }
 
 impl Candidate {
     /// `Less` if this one ranks before the other.
-    fn rank(&self, other: &Candidate) -> Ordering {
-        other
-            .logit
-            .total_cmp(&self.logit)
-            .then(self.id.cmp(&other.id))
+    pub(super) fn rank(&self, other: &Candidate) -> Ordering {
+        let by_logit = other.logit.total_cmp(&self.logit);
+        by_logit.then(self.token.cmp(&other.token))
     }
 }
 
-/// The logits that a token can have: NaN and minus infinity are no candidates, infinity counts as
-/// the greatest finite number.
-pub(super) fn all(logits: &[f32]) -> impl Iterator<Item = Candidate> + Clone {
-    // Zeros of both signs become one, since the ranking tells them apart.
-    let candidate = |(id, &logit): (usize, &f32)| Candidate {
-        id: id as u32,
-        logit: logit.min(f32::MAX) + 0.0,
-    };
-    logits
-        .iter()
-        .enumerate()
-        .filter(|&(_, &logit)| logit > f32::NEG_INFINITY)
-        .map(candidate)
-}
-
-/// The greatest logit; `None` if there is no candidate.
-pub(super) fn greatest(logits: &[f32]) -> Option<f32> {
-    // `f32::max` ignores NaN.
-    let greatest = logits
-        .iter()
-        .copied()
-        .fold(f32::NEG_INFINITY, f32::max)
-        .min(f32::MAX);
-    (greatest > f32::NEG_INFINITY).then_some(greatest)
-}
-
-/// Puts the first `k` of the ranking into the list, which is emptied before.
+/// The tokens that may be chosen next, and their logits: what a [`Sampler`](super::Sampler) changes.
 ///
-/// `k` is at least 1. One pass: twice as many as wanted are collected, then the lower half of them
-/// is dropped, and from there on only what beats the worst of them is collected.
-pub(super) fn top_k(logits: &[f32], k: usize, list: &mut Vec<Candidate>) {
-    let capacity = k.saturating_mul(2).min(logits.len());
+/// At first these are all tokens of the vocabulary whose logit is a number.
+#[derive(Clone, Debug, Default)]
+pub struct Candidates {
+    /// Finite, or minus infinity for a token that is no candidate.
+    logits: Vec<f32>,
+    /// The token of each logit; empty while that is its place, so that a vocabulary is one vector.
+    tokens: Vec<u32>,
+    scratch: Vec<Candidate>,
+    weights: Vec<f32>,
+}
+
+/// NaN is no candidate, infinity counts as the greatest finite number. Zeros of both signs become one,
+/// since the ranking tells them apart.
+fn clean(logit: f32) -> f32 {
+    if logit > f32::NEG_INFINITY {
+        (if logit < f32::MAX { logit } else { f32::MAX }) + 0.0
+    } else {
+        f32::NEG_INFINITY
+    }
+}
+
+/// The most probable token.
+pub(super) fn most_probable(logits: &[f32]) -> Option<u32> {
+    let greatest = clean(greatest(logits));
+    let at = |&logit: &f32| logit >= greatest && logit > f32::NEG_INFINITY;
+    logits.iter().position(at).map(|at| at as u32)
+}
+
+impl Candidates {
+    /// Number of candidates.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let is_candidate = |&&logit: &&f32| logit > f32::NEG_INFINITY;
+        self.logits.iter().filter(is_candidate).count()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        greatest(&self.logits) == f32::NEG_INFINITY
+    }
+
+    /// All candidates, in the order of ids.
+    pub fn iter(&self) -> impl Iterator<Item = Candidate> + '_ {
+        let candidate = |(place, &logit): (usize, &f32)| Candidate {
+            token: self.tokens.get(place).copied().unwrap_or(place as u32),
+            logit,
+        };
+        let is_candidate = |candidate: &Candidate| candidate.logit > f32::NEG_INFINITY;
+        let all = self.logits.iter().enumerate();
+        all.map(candidate).filter(is_candidate)
+    }
+
+    /// The most probable candidate; of equal ones that with the lowest id.
+    #[must_use]
+    pub fn most_probable(&self) -> Option<Candidate> {
+        let place = most_probable(&self.logits)? as usize;
+        Some(Candidate {
+            token: self.token(place),
+            logit: self.logits[place],
+        })
+    }
+
+    /// The logit of a token; `None` if it is no candidate.
+    #[must_use]
+    pub fn logit(&self, token: u32) -> Option<f32> {
+        let logit = self.logits[self.place(token)?];
+        (logit > f32::NEG_INFINITY).then_some(logit)
+    }
+
+    /// Changes the logit of a token. NaN and minus infinity remove it, infinity counts as a very great
+    /// number. A token that is no candidate does not become one.
+    pub fn set_logit(&mut self, token: u32, logit: f32) {
+        if let Some(place) = self.place(token)
+            && self.logits[place] > f32::NEG_INFINITY
+        {
+            self.logits[place] = clean(logit);
+        }
+    }
+
+    /// Removes the candidates for which `keep` is not true.
+    pub fn retain(&mut self, mut keep: impl FnMut(Candidate) -> bool) {
+        if self.tokens.is_empty() {
+            self.tokens.extend(0..self.logits.len() as u32);
+        }
+        let mut kept = 0;
+        for place in 0..self.logits.len() {
+            let token = self.tokens[place];
+            let logit = self.logits[place];
+            if logit > f32::NEG_INFINITY && keep(Candidate { token, logit }) {
+                self.tokens[kept] = token;
+                self.logits[kept] = logit;
+                kept += 1;
+            }
+        }
+        self.logits.truncate(kept);
+        self.tokens.truncate(kept);
+    }
+
+    /// Makes all tokens of a vocabulary candidates.
+    pub(super) fn fill(&mut self, logits: &[f32]) {
+        self.tokens.clear();
+        self.logits.clear();
+        self.logits.extend(logits.iter().map(|&logit| clean(logit)));
+    }
+
+    /// Changes the logit of a token that is a candidate, within finite numbers.
+    pub(super) fn adjust(&mut self, token: u32, change: impl FnOnce(f32) -> f32) {
+        if let Some(logit) = self.logit(token) {
+            self.set_logit(token, change(logit).clamp(f32::MIN, f32::MAX));
+        }
+    }
+
+    /// Divides the logits by a temperature, after moving the greatest one to 0.
+    pub(super) fn divide(&mut self, temperature: f32) {
+        // 0 / 0 would remove the most probable ones.
+        let temperature = temperature.max(f32::MIN_POSITIVE);
+        let greatest = greatest(&self.logits);
+        if greatest > f32::NEG_INFINITY {
+            for logit in &mut self.logits {
+                *logit = (*logit - greatest) / temperature;
+            }
+        }
+    }
+
+    /// The distribution, if there is any candidate.
+    pub(super) fn distribution(&self) -> Option<Distribution> {
+        Distribution::of(&self.logits)
+    }
+
+    /// Keeps the first `count` of the ranking, at least one.
+    pub(super) fn keep_first(&mut self, count: usize) {
+        if count >= self.logits.len() {
+            return;
+        }
+        let mut list = std::mem::take(&mut self.scratch);
+        first(self.iter(), count.max(1), &mut list);
+        list.sort_unstable_by_key(|candidate| candidate.token);
+        self.tokens.clear();
+        self.logits.clear();
+        self.tokens
+            .extend(list.iter().map(|candidate| candidate.token));
+        self.logits
+            .extend(list.iter().map(|candidate| candidate.logit));
+        self.scratch = list;
+    }
+
+    /// The first `count` of the ranking, in its order.
+    pub(super) fn ranking(&self, count: usize) -> Vec<Candidate> {
+        let mut list = Vec::new();
+        if count > 0 {
+            first(self.iter(), count, &mut list);
+        }
+        list.sort_unstable_by(Candidate::rank);
+        list
+    }
+
+    /// Keeps the candidates with the least `cost`, a function of the logit, that together have at least
+    /// this share of the probability; at least one, and where costs are equal those that rank first.
+    ///
+    /// Nothing is sorted. What costs much is left out as long as the rest is enough, and of the rest the
+    /// better half is selected and weighed, then the better half of what is undecided, and so on.
+    pub(super) fn keep_share(&mut self, share: f32, cost: impl Fn(f32) -> f32) {
+        /// Costs are in nats: most vocabularies have next to nothing beyond the second one.
+        const REACHES: [f32; 4] = [2.0, 8.0, 32.0, f32::INFINITY];
+        let Some(distribution) = self.distribution() else {
+            return;
+        };
+        let order = |a: &Candidate, b: &Candidate| {
+            let by_cost = cost(a.logit).total_cmp(&cost(b.logit));
+            by_cost.then_with(|| a.rank(b))
+        };
+        let mut missing = f64::from(share) * distribution.mass;
+        let mut list = std::mem::take(&mut self.scratch);
+        for reach in REACHES {
+            list.clear();
+            list.extend(
+                self.iter()
+                    .filter(|candidate| cost(candidate.logit) <= reach),
+            );
+            if !list.is_empty() && distribution.weigh(&list) >= missing {
+                break;
+            }
+        }
+        let mut undecided = &mut list[..];
+        while undecided.len() > 1 {
+            let half = undecided.len() / 2;
+            undecided.select_nth_unstable_by(half, order);
+            let (better, worse) = undecided.split_at_mut(half);
+            let weight = distribution.weigh(better);
+            undecided = if weight >= missing {
+                better
+            } else {
+                missing -= weight;
+                worse
+            };
+        }
+        if let [last] = *undecided {
+            self.retain(|candidate| order(&candidate, &last).is_le());
+        }
+        self.scratch = list;
+    }
+
+    /// Draws a candidate by its probability; `unit` is uniform in `0.0..1.0`.
+    pub(super) fn draw(&mut self, unit: f64) -> Option<Candidate> {
+        const CHUNK: usize = 256;
+        let greatest = greatest(&self.logits);
+        if greatest == f32::NEG_INFINITY {
+            return None;
+        }
+        self.weights.clear();
+        let weights = self.logits.iter().map(|&logit| exp(logit - greatest));
+        self.weights.extend(weights);
+        let chunks = || self.weights.chunks(CHUNK);
+        let total: f64 = chunks().map(|chunk| sum(chunk, f64::from)).sum();
+        let mut left = unit * total;
+        let mut drawn = None;
+        for (number, chunk) in chunks().enumerate() {
+            let weight = sum(chunk, f64::from);
+            if weight <= left {
+                left -= weight;
+                continue;
+            }
+            for (place, &weight) in chunk.iter().enumerate() {
+                if weight > 0.0 {
+                    drawn = Some(number * CHUNK + place);
+                    left -= f64::from(weight);
+                }
+                if left < 0.0 {
+                    break;
+                }
+            }
+            break;
+        }
+        let last = || self.weights.iter().rposition(|&weight| weight > 0.0);
+        // Rounding may leave nothing at the end.
+        let place = drawn.or_else(last)?;
+        Some(Candidate {
+            token: self.token(place),
+            logit: self.logits[place],
+        })
+    }
+
+    fn token(&self, place: usize) -> u32 {
+        self.tokens.get(place).copied().unwrap_or(place as u32)
+    }
+
+    fn place(&self, token: u32) -> Option<usize> {
+        if self.tokens.is_empty() {
+            Some(token as usize).filter(|&place| place < self.logits.len())
+        } else {
+            self.tokens.binary_search(&token).ok()
+        }
+    }
+}
+
+/// Puts the first `count` of the ranking, which is at least 1, into the list, in any order.
+///
+/// One pass: twice as many as wanted are collected, then the lower half of them is dropped, and from
+/// there on only what beats the worst of them is collected.
+fn first(candidates: impl Iterator<Item = Candidate>, count: usize, list: &mut Vec<Candidate>) {
     let mut floor = f32::NEG_INFINITY;
     list.clear();
-    for candidate in all(logits) {
+    for candidate in candidates {
         // A later token with the same logit ranks behind.
         if candidate.logit <= floor {
             continue;
         }
         list.push(candidate);
-        if list.len() == capacity && k < capacity {
-            list.select_nth_unstable_by(k - 1, Candidate::rank);
-            list.truncate(k);
-            floor = list[k - 1].logit;
+        if list.len() == count.saturating_mul(2) {
+            list.select_nth_unstable_by(count - 1, Candidate::rank);
+            list.truncate(count);
+            floor = list[count - 1].logit;
         }
     }
-    if list.len() > k {
-        list.select_nth_unstable_by(k - 1, Candidate::rank);
-        list.truncate(k);
-    }
-    list.sort_unstable_by_key(|candidate| candidate.id);
-}
-
-/// `e` to the power of the logit's distance from the greatest one.
-fn weight(logit: f32, greatest: f32) -> f32 {
-    (logit - greatest).exp()
-}
-
-/// The sum of all weights.
-pub(super) fn mass(candidates: impl Iterator<Item = Candidate>, greatest: f32) -> f64 {
-    candidates
-        .map(|candidate| f64::from(weight(candidate.logit, greatest)))
-        .sum()
-}
-
-/// The masses of tokens by their distance from the greatest logit.
-///
-/// They tell roughly, but in one pass, how far down the ranking some mass reaches.
-pub(super) struct Profile([f64; Profile::STEPS]);
-
-impl Profile {
-    const STEPS: usize = 128;
-    const STEPS_PER_NAT: f32 = 4.0;
-
-    pub(super) fn new(candidates: impl Iterator<Item = Candidate>, greatest: f32) -> Profile {
-        let mut masses = [0.0; Profile::STEPS];
-        for Candidate { logit, .. } in candidates {
-            // The last step holds all that is further away; the conversion saturates.
-            let step = (Profile::distance(logit, greatest) as usize).min(Profile::STEPS - 1);
-            masses[step] += f64::from(weight(logit, greatest));
-        }
-        Profile(masses)
-    }
-
-    /// In steps.
-    pub(super) fn distance(logit: f32, greatest: f32) -> f32 {
-        (greatest - logit) * Profile::STEPS_PER_NAT
-    }
-
-    pub(super) fn mass(&self) -> f64 {
-        self.0.iter().sum()
-    }
-
-    /// A distance, in steps, so that the candidates that are nearer have the mass.
-    pub(super) fn reach(&self, mass: f64) -> f32 {
-        let mut sum = 0.0;
-        let reached = |step: &f64| {
-            sum += step;
-            sum >= mass
-        };
-        match self.0[..Profile::STEPS - 1].iter().position(reached) {
-            Some(step) => (step + 1) as f32,
-            None => f32::INFINITY,
-        }
+    if list.len() > count {
+        list.select_nth_unstable_by(count - 1, Candidate::rank);
+        list.truncate(count);
     }
 }
 
-/// The logit of a token that is `min_p` times as probable as the most probable one.
-pub(super) fn min_p_floor(min_p: f32, greatest: f32) -> f32 {
-    greatest + min_p.ln()
+/// What logits say about probabilities: the softmax of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Distribution {
+    pub(super) greatest: f32,
+    /// The sum of `e` to the power of each logit's distance from the greatest.
+    pub(super) mass: f64,
 }
 
-/// Keeps the shortest beginning of the ranking that weighs at least `mass`, at least one candidate.
-///
-/// A bisection: each step selects the better half of what is still undecided and weighs it, so the
-/// whole is linear and nothing is sorted.
-pub(super) fn keep_mass(
-    list: &mut Vec<Candidate>,
-    mass: f64,
-    greatest: f32,
-    scratch: &mut Vec<Candidate>,
-) {
-    scratch.clear();
-    scratch.extend_from_slice(list);
-    let mut undecided = &mut scratch[..];
-    let mut missing = mass;
-    while undecided.len() > 1 {
-        let half = undecided.len() / 2;
-        undecided.select_nth_unstable_by(half, Candidate::rank);
-        let (better, worse) = undecided.split_at_mut(half);
-        let weight = self::mass(better.iter().copied(), greatest);
-        undecided = if weight >= missing {
-            better
-        } else {
-            missing -= weight;
-            worse
-        };
+impl Distribution {
+    /// Of logits without NaN and plus infinity. `None` if there is no candidate.
+    pub(super) fn of(logits: &[f32]) -> Option<Distribution> {
+        let greatest = greatest(logits);
+        (greatest > f32::NEG_INFINITY).then(|| Distribution {
+            greatest,
+            mass: sum(logits, |logit| f64::from(exp(logit - greatest))),
+        })
     }
-    if let [last] = undecided {
-        list.retain(|candidate| candidate.rank(last).is_le());
+
+    fn weigh(&self, list: &[Candidate]) -> f64 {
+        let weight = |candidate: &Candidate| f64::from(exp(candidate.logit - self.greatest));
+        list.iter().map(weight).sum()
+    }
+
+    /// The natural logarithm of a probability, at most 0.
+    pub(super) fn log_probability(&self, logit: f32) -> f32 {
+        (f64::from(logit) - f64::from(self.greatest) - self.mass.ln()) as f32
+    }
+
+    /// In nats.
+    pub(super) fn entropy(&self, candidates: &Candidates) -> f32 {
+        // Whatever is further away weighs nothing.
+        let distance = |logit: f32| (logit - self.greatest).max(-100.0);
+        let term = |logit| f64::from(exp(distance(logit)) * distance(logit));
+        (self.mass.ln() - sum(&candidates.logits, term) / self.mass) as f32
+    }
+}
+
+impl Candidates {
+    /// The standard deviation of the logits.
+    pub(super) fn deviation(&self) -> f32 {
+        let count = self.len().max(1) as f64;
+        let of_candidates =
+            |logit: f32, term: f64| if logit > f32::NEG_INFINITY { term } else { 0.0 };
+        let mean = sum(&self.logits, |logit| of_candidates(logit, f64::from(logit))) / count;
+        let square = |logit| of_candidates(logit, (f64::from(logit) - mean).powi(2));
+        (sum(&self.logits, square) / count).sqrt() as f32
     }
 }
 
@@ -172,13 +364,19 @@ mod tests {
 
     use super::*;
 
+    fn candidates(logits: &[f32]) -> Candidates {
+        let mut candidates = Candidates::default();
+        candidates.fill(logits);
+        candidates
+    }
+
     /// All candidates in the order of the ranking.
     fn ranking(logits: &[f32]) -> Vec<Candidate> {
         let mut ranking: Vec<_> = (0..)
             .zip(logits)
             .filter(|(_, logit)| **logit != f32::NEG_INFINITY && !logit.is_nan())
-            .map(|(id, logit)| Candidate {
-                id,
+            .map(|(token, logit)| Candidate {
+                token,
                 logit: logit.min(f32::MAX),
             })
             .collect();
@@ -186,8 +384,8 @@ mod tests {
         ranking
     }
 
-    fn by_id(mut list: Vec<Candidate>) -> Vec<Candidate> {
-        list.sort_by_key(|candidate| candidate.id);
+    fn by_token(mut list: Vec<Candidate>) -> Vec<Candidate> {
+        list.sort_by_key(|candidate| candidate.token);
         list
     }
 
@@ -204,69 +402,90 @@ mod tests {
 
     proptest! {
         #[test]
-        fn top_k_keeps_the_first_of_the_ranking(
+        fn the_first_are_those_of_the_ranking(
             logits in prop::collection::vec(logit(), 1..300),
-            k in 1_usize..320,
+            count in 1_usize..320,
         ) {
-            let mut list = vec![Candidate { id: 9, logit: 9.0 }];
-            top_k(&logits, k, &mut list);
+            let mut kept = candidates(&logits);
             let mut expected = ranking(&logits);
-            expected.truncate(k);
-            prop_assert_eq!(list, by_id(expected));
+            expected.truncate(count);
+            prop_assert_eq!(kept.ranking(count), &expected[..]);
+            kept.keep_first(count);
+            prop_assert_eq!(kept.most_probable(), expected.first().copied());
+            prop_assert_eq!(kept.len(), expected.len());
+            prop_assert_eq!(kept.iter().collect::<Vec<_>>(), by_token(expected));
         }
 
         #[test]
-        fn keep_mass_keeps_the_shortest_beginning(
-            logits in prop::collection::vec(-8_f32..8.0, 1..200),
-            share in 0_f64..1.0,
+        fn a_share_is_the_shortest_beginning_that_has_it(
+            logits in prop::collection::vec(-40_f32..8.0, 1..200),
+            share in 0_f32..1.0,
         ) {
-            let greatest = greatest(&logits).unwrap();
-            let mass = share * mass(all(&logits), greatest);
-            let mut list: Vec<_> = all(&logits).collect();
-            keep_mass(&mut list, mass, greatest, &mut Vec::new());
+            let mut kept = candidates(&logits);
+            let greatest = kept.most_probable().unwrap().logit;
+            kept.keep_share(share, |logit| greatest - logit);
 
             let ranking = ranking(&logits);
             let weight_of = |count: usize| -> f64 {
                 ranking[..count].iter().map(|c| f64::from(c.logit - greatest).exp()).sum()
             };
-            let count = list.len();
-            prop_assert_eq!(&list, &by_id(ranking[..count].to_vec()));
+            let mass = f64::from(share) * weight_of(ranking.len());
+            let count = kept.len();
+            prop_assert_eq!(kept.iter().collect::<Vec<_>>(), by_token(ranking[..count].to_vec()));
             prop_assert!(weight_of(count) >= mass * (1.0 - 1e-5));
             prop_assert!(count == 1 || weight_of(count - 1) <= mass * (1.0 + 1e-5));
         }
 
         #[test]
-        fn a_profile_reaches_as_far_as_the_mass(
+        fn entropy_and_deviation_are_those_of_the_definitions(
             logits in prop::collection::vec(-30_f32..30.0, 1..200),
-            share in 0_f64..=1.0,
         ) {
-            let greatest = greatest(&logits).unwrap();
-            let profile = Profile::new(all(&logits), greatest);
-            let total = mass(all(&logits), greatest);
-            prop_assert!((profile.mass() / total - 1.0).abs() < 1e-9);
-            let reach = profile.reach(share * total);
-            let within = |reach: f32| {
-                let near = |c: &Candidate| Profile::distance(c.logit, greatest) < reach;
-                mass(all(&logits).filter(near), greatest) / total
-            };
-            prop_assert!(within(reach) >= share - 1e-9);
-            prop_assert!(reach == f32::INFINITY || within(reach - 1.0) <= share + 1e-9);
+            let candidates = candidates(&logits);
+            let count = logits.len() as f64;
+            let mass: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
+            let p = |&l: &f32| f64::from(l).exp() / mass;
+            let entropy: f64 = logits.iter().map(|l| -p(l) * p(l).ln()).sum();
+            let mean = logits.iter().copied().map(f64::from).sum::<f64>() / count;
+            let variance = logits.iter().map(|&l| (f64::from(l) - mean).powi(2)).sum::<f64>() / count;
+            let distribution = candidates.distribution().unwrap();
+            let close = |a: f32, b: f64| (f64::from(a) - b).abs() < 1e-4;
+            prop_assert!(close(distribution.entropy(&candidates), entropy));
+            prop_assert!(close(distribution.log_probability(logits[0]), p(&logits[0]).ln()));
+            prop_assert!(close(candidates.deviation(), variance.sqrt()));
         }
     }
 
     #[test]
     fn numbers_that_are_none_are_no_candidates() {
         let logits = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY, 1.0];
-        let expected = [
-            Candidate {
-                id: 2,
-                logit: f32::MAX,
-            },
-            Candidate { id: 3, logit: 1.0 },
-        ];
-        assert_eq!(all(&logits).collect::<Vec<_>>(), expected);
-        assert_eq!(greatest(&logits), Some(f32::MAX));
-        assert_eq!(greatest(&logits[..2]), None);
-        assert_eq!(greatest(&[]), None);
+        let all = candidates(&logits);
+        let pairs: Vec<_> = all.iter().map(|c| (c.token, c.logit)).collect();
+        assert_eq!(pairs, [(2, f32::MAX), (3, 1.0)]);
+        assert_eq!(all.len(), 2);
+        assert_eq!(most_probable(&logits), Some(2));
+        assert_eq!(most_probable(&logits[..2]), None);
+        assert!(candidates(&logits[..2]).is_empty());
+        assert!(candidates(&[]).distribution().is_none());
+        assert_eq!(candidates(&[]).draw(0.5), None);
+    }
+
+    #[test]
+    fn logits_are_changed_of_candidates_only() {
+        let mut some = candidates(&[1.0, 2.0, 3.0, f32::NAN]);
+        let check = |some: &mut Candidates| {
+            some.set_logit(2, 7.0);
+            assert_eq!(some.logit(2), Some(7.0));
+            some.set_logit(3, 1.0);
+            some.set_logit(9, 1.0);
+            assert_eq!((some.logit(3), some.logit(9)), (None, None));
+            some.adjust(2, |_| f32::NEG_INFINITY);
+            assert_eq!(some.logit(2), Some(f32::MIN));
+        };
+        check(&mut some);
+        some.retain(|candidate| candidate.token != 0);
+        assert_eq!(some.logit(0), None);
+        check(&mut some);
+        some.set_logit(2, f32::NAN);
+        assert_eq!(some.iter().map(|c| c.token).collect::<Vec<_>>(), [1]);
     }
 }
