@@ -1,5 +1,5 @@
-//! One token through the whole forward pass, behind a short and a longer context; the throughput is
-//! in tokens.
+//! One token through the whole forward pass, behind a short and a longer context, and a token of each of
+//! several sessions; the throughput is in tokens.
 
 mod common;
 
@@ -8,6 +8,9 @@ use gristmill::{Model, SessionOptions};
 
 /// Tokens in the cache before.
 const DEPTHS: [usize; 2] = [16, 1024];
+
+/// Sessions of a batch.
+const SESSIONS: [usize; 4] = [1, 4, 8, 16];
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -35,5 +38,36 @@ fn main() {
         }
     }
     group.finish();
+    batches(&mut criterion);
     criterion.final_summary();
+}
+
+/// A token of each of several sessions, which have read a few.
+fn batches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("batch");
+    group.sample_size(20).sampling_mode(SamplingMode::Flat);
+    for (name, path) in common::models() {
+        let model = Model::open(&path).expect("a model");
+        let options = SessionOptions::new().context_length(DEPTHS[0] + 1);
+        for count in SESSIONS {
+            group.throughput(Throughput::Elements(count as u64));
+            group.bench_function(format!("{count}/{name}"), |bencher| {
+                let open = |_| {
+                    let mut session = model.session_with(&options).expect("a session");
+                    session.feed(&[1; DEPTHS[0]]).expect("room in the context");
+                    session
+                };
+                let mut sessions: Vec<_> = (0..count).map(open).collect();
+                let mut batch = model.batch();
+                bencher.iter(|| {
+                    for session in &mut sessions {
+                        session.truncate(DEPTHS[0]).expect("as many tokens");
+                    }
+                    let mut entries: Vec<_> = sessions.iter_mut().map(|one| (one, 1)).collect();
+                    batch.step(&mut entries).expect("room in the context");
+                });
+            });
+        }
+    }
+    group.finish();
 }
