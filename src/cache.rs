@@ -117,6 +117,34 @@ impl KvCache {
         }
     }
 
+    /// All bytes that the first `positions` take, in order: the same pieces for each cache of a model and
+    /// type.
+    pub(crate) fn used_mut(&mut self, positions: usize) -> Vec<&mut [u8]> {
+        let mut pieces = Vec::new();
+        for layer in &mut self.layers {
+            match layer {
+                LayerCache::Attention { keys, values } => {
+                    let sides = [
+                        (Side::Keys, self.keys, keys),
+                        (Side::Values, self.values, values),
+                    ];
+                    for (side, layout, rows) in sides {
+                        let used = layout.used(side, positions);
+                        for head in rows.get_mut().chunks_exact_mut(layout.lines()) {
+                            take_ranges(head, &used, &mut pieces);
+                        }
+                    }
+                }
+                LayerCache::Recurrent(states) => {
+                    let State { inputs, learnt } = &mut states[self.now];
+                    pieces.push(bytemuck::cast_slice_mut(inputs.get_mut()));
+                    pieces.push(bytemuck::cast_slice_mut(learnt.get_mut()));
+                }
+            }
+        }
+        pieces
+    }
+
     /// Makes the states that a pass has made those of now.
     pub(crate) fn advance(&mut self) {
         self.now = 1 - self.now;
@@ -156,6 +184,20 @@ impl KvCache {
                 layout.store(level, side, lines, position, &values);
             }
         }
+    }
+}
+
+/// Appends the bytes of some lines: `ranges` are in order.
+fn take_ranges<'a>(
+    mut lines: &'a mut [Line],
+    ranges: &[Range<usize>],
+    pieces: &mut Vec<&'a mut [u8]>,
+) {
+    let mut taken = 0;
+    for range in ranges {
+        let (before, rest) = lines.split_at_mut(range.end - taken);
+        pieces.push(bytemuck::cast_slice_mut(&mut before[range.start - taken..]));
+        (lines, taken) = (rest, range.end);
     }
 }
 

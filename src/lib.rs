@@ -73,6 +73,7 @@ mod error;
 mod generate;
 pub mod gguf;
 mod model;
+mod new_file;
 mod pool;
 pub mod quantize;
 mod sample;

@@ -1,12 +1,10 @@
 //! Writing a file, tensor by tensor.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::new_file::NewFile;
 use crate::{Error, Result};
 
 use super::fault::quoted;
@@ -40,9 +38,7 @@ use super::header::Header;
 /// ```
 #[derive(Debug)]
 pub struct Writer {
-    target: PathBuf,
-    partial: Partial,
-    file: File,
+    file: NewFile,
     alignment: usize,
     /// Name and bytes of the tensor that is next, and what is left of it, and of those after it.
     left: VecDeque<(Arc<str>, usize)>,
@@ -58,25 +54,15 @@ impl Writer {
     /// [`Error::Malformed`] or [`Error::Limit`] for a header that no reader would accept;
     /// [`Error::Io`] if the file cannot be written, or something else than a file has its name.
     pub fn create(path: impl AsRef<Path>, header: &Header) -> Result<Writer> {
-        let target = path.as_ref().to_owned();
         header.check()?;
         let bytes = header.to_bytes()?;
-        let io = |error| io_error(&target, error);
-        if fs::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(io(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "something else than a regular file has this name",
-            )));
-        }
-        let (partial, mut file) = Partial::create(&target).map_err(io)?;
-        file.write_all(&bytes).map_err(io)?;
+        let mut file = NewFile::create(path.as_ref())?;
+        file.write(&bytes)?;
         Ok(Writer {
-            partial,
             file,
             alignment: header.alignment()?,
             left: header.tensor_sizes().collect(),
             position: 0,
-            target,
         })
     }
 
@@ -98,13 +84,12 @@ impl Writer {
             return Err(wrong_bytes(&expected, bytes.len()));
         };
         *left = rest;
-        let io = |error| io_error(&self.target, error);
-        self.file.write_all(bytes).map_err(io)?;
+        self.file.write(bytes)?;
         self.position = self.position.wrapping_add(bytes.len()) & self.alignment.wrapping_sub(1);
         if rest == 0 {
             let padding =
                 self.alignment.saturating_sub(self.position) & self.alignment.wrapping_sub(1);
-            self.file.write_all(&vec![0; padding]).map_err(io)?;
+            self.file.write(&vec![0; padding])?;
             self.position = 0;
             self.left.pop_front();
         }
@@ -116,60 +101,12 @@ impl Writer {
     /// # Errors
     ///
     /// [`Error::Io`]; [`Error::Argument`] if bytes of a tensor are missing.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         if let Some((name, left)) = self.left.front() {
             let expected = format!("{left} more for tensor {}", quoted(name));
             return Err(wrong_bytes(&expected, 0));
         }
-        let io = |error| io_error(&self.target, error);
-        // Before the name: after a crash there is the old file or all of the new one.
-        self.file.sync_all().map_err(io)?;
-        fs::rename(&self.partial.0, &self.target).map_err(io)?;
-        self.partial.0 = PathBuf::new();
-        Ok(())
-    }
-}
-
-/// The path of a file that is removed when this is dropped; empty for none.
-#[derive(Debug)]
-struct Partial(PathBuf);
-
-impl Partial {
-    /// A new file beside `target`.
-    fn create(target: &Path) -> io::Result<(Partial, File)> {
-        const TRIES: usize = 100;
-        let name = target
-            .file_name()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))?;
-        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-        for number in 0..TRIES {
-            let mut name: OsString = name.to_owned();
-            name.push(format!(".{number}.partial"));
-            let path = target.with_file_name(name);
-            // Never opens what is there, so that two writers cannot share a file.
-            match File::create_new(&path) {
-                Ok(file) => return Ok((Partial(path), file)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last)
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.0.as_os_str().is_empty() {
-            // Nobody could be told that it stays.
-            let _ = fs::remove_file(&self.0);
-        }
-    }
-}
-
-fn io_error(path: &Path, source: io::Error) -> Error {
-    Error::Io {
-        path: path.to_owned(),
-        source,
+        self.file.finish()
     }
 }
 

@@ -74,6 +74,13 @@ impl<T> Shared<T> {
         self.cols
     }
 
+    /// All elements, between passes.
+    pub(crate) fn get_mut(&mut self) -> &mut [T] {
+        let cells = std::ptr::from_mut(&mut self.cells[..self.rows * self.cols]);
+        // SAFETY: `UnsafeCell<T>` has the layout of `T`, and the buffer is borrowed alone.
+        unsafe { &mut *(cells as *mut [T]) }
+    }
+
     /// Gives back what was taken, so that it need not be allocated again.
     pub(crate) fn give(&mut self, values: Vec<T>) {
         let values = Box::into_raw(values.into_boxed_slice());

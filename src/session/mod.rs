@@ -1,11 +1,13 @@
 //! A session: what a model has read so far, and what it expects next.
 
 mod batch;
+mod state;
 
 use std::fmt;
 use std::ops::Range;
 
 pub use self::batch::Batch;
+pub(crate) use self::state::Checksum;
 use crate::cache::{CacheType, KvCache};
 use crate::cancel::CancelToken;
 use crate::model::{Model, Pass, Sequence, Workspace};
@@ -92,6 +94,7 @@ impl fmt::Debug for FeedControl<'_> {
 #[derive(Debug)]
 pub struct Session {
     model: Model,
+    cache_type: CacheType,
     cache: KvCache,
     workspace: Workspace,
     position: usize,
@@ -121,6 +124,7 @@ impl Session {
         let workspace = Workspace::new(model.pool());
         Ok(Session {
             model,
+            cache_type: options.cache_type,
             cache,
             workspace,
             position: 0,

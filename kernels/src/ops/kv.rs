@@ -10,10 +10,12 @@
 //! `[padded head_dim / 32][positions]`.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use super::to_f16;
 use crate::format::Sixteen;
+use crate::gemm::LANES;
 use crate::level::Level;
 use crate::simd::{Line, Simd};
 
@@ -164,6 +166,29 @@ impl HeadLayout {
     pub(super) fn scales<'a>(&self, lines: &'a [Line], block: usize) -> &'a [f32] {
         let scales: &[f32] = bytemuck::cast_slice(&lines[self.quant_lines()..]);
         &scales[block * self.capacity..][..self.capacity]
+    }
+
+    /// The lines of a head, of keys or of values, that the first `positions` lie in: ranges in order.
+    #[must_use]
+    pub fn used(&self, side: Side, positions: usize) -> Vec<Range<usize>> {
+        let lines = |bytes: usize| bytes.div_ceil(size_of::<Line>());
+        let values = match side {
+            Side::Keys => positions.next_multiple_of(LANES) * self.head_dim,
+            Side::Values => positions * self.padded_dim(),
+        };
+        let (bytes, blocks) = match self.cache_type {
+            CacheType::F32 => (4 * values, 0),
+            CacheType::F16 => (2 * values, 0),
+            CacheType::Q8_0 => (values, self.head_dim.div_ceil(BLOCK)),
+        };
+        // The capacity is a multiple of the scales that a line holds.
+        let scales = |block: usize| {
+            let start = self.quant_lines() + lines(4 * block * self.capacity);
+            start..start + lines(4 * positions)
+        };
+        std::iter::once(0..lines(bytes))
+            .chain((0..blocks).map(scales))
+            .collect()
     }
 
     fn quant_lines(&self) -> usize {

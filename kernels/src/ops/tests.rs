@@ -348,6 +348,30 @@ fn attention_equals_the_naive_one() {
 }
 
 #[test]
+fn a_position_lies_in_the_lines_that_it_uses() {
+    let level = Level::detect();
+    for &cache_type in CacheType::ALL {
+        for dim in [16, 40, 64, 80] {
+            let layout = HeadLayout::new(cache_type, dim, 100).expect("a small size");
+            for side in [Side::Keys, Side::Values] {
+                for positions in [0, 1, 15, 16, 17, 99] {
+                    let mut lines = vec![bytemuck::cast([0_u8; 64]); layout.lines()];
+                    for position in 0..positions {
+                        layout.store(level, side, &mut lines, position, &vec![1.0; dim]);
+                    }
+                    let used = layout.used(side, positions);
+                    for (place, line) in lines.iter().enumerate() {
+                        let is_written = bytemuck::cast::<Line, [u8; 64]>(*line) != [0; 64];
+                        let is_used = used.iter().any(|range| range.contains(&place));
+                        assert!(is_used || !is_written, "{cache_type} {side:?} line {place}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_cache_beyond_the_address_space_has_no_layout() {
     for cache_type in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
         assert_eq!(HeadLayout::new(cache_type, 64, usize::MAX), None);
