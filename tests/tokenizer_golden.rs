@@ -209,6 +209,7 @@ macro_rules! vocabularies {
 vocabularies! {
     aquila "aquila";
     baichuan "baichuan";
+    bert "bert-bge";
     command_r "command-r";
     deepseek_coder "deepseek-coder";
     deepseek_llm "deepseek-llm";
@@ -220,6 +221,7 @@ vocabularies! {
     llama_bpe "llama-bpe";
     llama_spm "llama-spm";
     mpt "mpt";
+    nomic_bert "nomic-bert-moe";
     phi3 "phi-3";
     qwen2 "qwen2";
     qwen2_coder "qwen2.5-coder-0.5b";

@@ -15,7 +15,9 @@ mod special;
 mod spm;
 mod stand_in;
 mod unicode;
+mod unigram;
 mod vocab;
+mod wordpiece;
 
 #[cfg(test)]
 mod tests;
@@ -33,7 +35,9 @@ use pretokenizer::PreTokenizer;
 pub(crate) use pretokenizer::names as pre_tokenizers;
 use special::{Specials, Strips};
 use spm::Spm;
+use unigram::Unigram;
 use vocab::Vocab;
+use wordpiece::WordPiece;
 
 pub use decode::StreamDecoder;
 pub use special::SpecialToken;
@@ -104,6 +108,7 @@ struct Inner {
     user_defined: Cutter,
     adds_bos: bool,
     adds_eos: bool,
+    adds_separator: bool,
     space_prefix: bool,
     clean_spaces: bool,
     /// For errors: the file and the key of the model.
@@ -114,12 +119,14 @@ struct Inner {
 enum Model {
     Bpe(Bpe),
     Spm(Spm),
+    WordPiece(WordPiece),
+    Unigram(Unigram),
     /// The file has no vocabulary: token ids only.
     None,
 }
 
 /// Values of the metadata key of tokenizers, see [`Tokenizer::from_gguf`].
-pub(crate) const KINDS: [&str; 4] = ["gpt2", "gemma4", "llama", "none"];
+pub(crate) const KINDS: [&str; 6] = ["gpt2", "gemma4", "llama", "bert", "t5", "none"];
 
 impl Tokenizer {
     /// Builds the tokenizer that the file describes.
@@ -134,6 +141,8 @@ impl Tokenizer {
             "gpt2" => Inner::bpe(gguf, "default")?,
             "gemma4" => Inner::bpe(gguf, "gemma4")?,
             "llama" => Inner::spm(gguf)?,
+            "bert" => Inner::wordpiece(gguf)?,
+            "t5" => Inner::unigram(gguf)?,
             "none" => Inner::none(gguf)?,
             _ => {
                 return Err(Error::Unsupported {
@@ -183,6 +192,9 @@ impl Tokenizer {
             }
             after_special = matches!(fragment, Fragment::Special(_));
         }
+        if options.add_special && self.0.adds_separator {
+            ids.extend(specials.id(SpecialToken::Separator));
+        }
         if options.add_special && self.0.adds_eos {
             ids.extend(specials.id(SpecialToken::EndOfSequence));
         }
@@ -199,6 +211,8 @@ impl Tokenizer {
         match model {
             Model::Bpe(bpe) => bpe.encode(vocab, text, ids)?,
             Model::Spm(spm) => spm.encode(vocab, text, *space_prefix && after_special, ids),
+            Model::WordPiece(wordpiece) => wordpiece.encode(vocab, text, ids),
+            Model::Unigram(unigram) => unigram.encode(vocab, text, ids),
             Model::None => {}
         }
         Ok(())
@@ -383,6 +397,57 @@ impl Inner {
         .with_keys(gguf)
     }
 
+    fn wordpiece(gguf: &Gguf) -> Result<Inner> {
+        let mut vocab = Vocab::from_gguf(gguf)?;
+        let defaults = [
+            (SpecialToken::Padding, 0),
+            (SpecialToken::Unknown, 100),
+            (SpecialToken::BeginningOfSequence, 101),
+            (SpecialToken::Separator, 102),
+            (SpecialToken::Mask, 103),
+        ];
+        let specials = Specials::find(gguf, &mut vocab, &defaults)?;
+        let unknown = specials.id(SpecialToken::Unknown);
+        let model = Model::WordPiece(WordPiece::from_gguf(gguf, &vocab, unknown)?);
+        let adds_bos: Option<bool> = gguf.optional("tokenizer.ggml.add_bos_token")?;
+        let adds_separator: Option<bool> = gguf.optional("tokenizer.ggml.add_sep_token")?;
+        let inner = Inner::new(gguf, model, vocab, specials)?;
+        Inner {
+            adds_bos: adds_bos.unwrap_or(true),
+            adds_separator: adds_separator.unwrap_or(true),
+            clean_spaces: true,
+            ..inner
+        }
+        .with_keys(gguf)
+    }
+
+    fn unigram(gguf: &Gguf) -> Result<Inner> {
+        let mut vocab = Vocab::from_gguf(gguf)?;
+        let defaults = [
+            (SpecialToken::Padding, 0),
+            (SpecialToken::EndOfSequence, 1),
+            (SpecialToken::Unknown, 2),
+        ];
+        let specials = Specials::find(gguf, &mut vocab, &defaults)?;
+        let unknown = specials.id(SpecialToken::Unknown);
+        let prefix: Option<bool> = gguf.optional("tokenizer.ggml.add_space_prefix")?;
+        let space_prefix = prefix.unwrap_or(true);
+        let unigram = Unigram::from_gguf(gguf, &vocab, unknown, space_prefix)?;
+        let adds_bos: Option<bool> = gguf.optional("tokenizer.ggml.add_bos_token")?;
+        let inner = Inner::new(gguf, Model::Unigram(unigram), vocab, specials)?;
+        let inner = Inner {
+            space_prefix,
+            ..inner
+        }
+        .with_keys(gguf)?;
+        let adds_eos: Option<bool> = gguf.optional("tokenizer.ggml.add_eos_token")?;
+        Ok(Inner {
+            adds_bos: adds_bos.unwrap_or(false),
+            adds_eos: adds_eos.unwrap_or(true),
+            ..inner
+        })
+    }
+
     fn none(gguf: &Gguf) -> Result<Inner> {
         Inner::new(gguf, Model::None, Vocab::empty(), Specials::default())
     }
@@ -408,6 +473,7 @@ impl Inner {
             specials,
             adds_bos: false,
             adds_eos: false,
+            adds_separator: false,
             space_prefix: false,
             clean_spaces: false,
             place: gguf.place_of_key(MODEL),

@@ -251,6 +251,8 @@ impl Strips {
     pub(super) fn find(gguf: &Gguf, vocab: &Vocab) -> Result<Strips> {
         let pre: Option<String> = gguf.optional("tokenizer.ggml.pre")?;
         let name: Option<String> = gguf.optional("general.name")?;
+        let architecture: Option<String> = gguf.optional("general.architecture")?;
+        let architecture = architecture.unwrap_or_default();
         let (pre, name) = (
             pre.unwrap_or_default(),
             name.unwrap_or_default().to_lowercase(),
@@ -268,6 +270,8 @@ impl Strips {
                 .iter()
                 .filter_map(|n| vocab.find(n.as_bytes()))
                 .collect();
+        } else if ["nomic-bert-moe", "jina-bert-v3"].contains(&architecture.as_str()) {
+            strips.left = vocab.find(b"<mask>");
         } else if name.contains("modern-bert") {
             strips.left = vocab.find(b"[MASK]");
         }

@@ -457,8 +457,8 @@ fn hostile_vocabularies_end_in_errors() {
     let cases: Vec<(&str, V, &str)> = vec![
         (
             "model",
-            V::Text("bert"),
-            "tokenizer `bert` is not supported",
+            V::Text("rwkv"),
+            "tokenizer `rwkv` is not supported",
         ),
         ("model", V::Text("\u{1b}[2J"), "tokenizer.ggml.model"),
         ("model", V::U32(1), "tokenizer.ggml.model"),

@@ -63,6 +63,20 @@ fn ranges_of(regex: &str, class: Class) -> Vec<(char, char, Class)> {
     }
 }
 
+/// A set of characters, for what is asked more rarely.
+pub(super) struct Set(Vec<(char, char, Class)>);
+
+impl Set {
+    /// Of a regex that is one class.
+    pub(super) fn of(regex: &str) -> Set {
+        Set(ranges_of(regex, Class::Letter))
+    }
+
+    pub(super) fn has(&self, character: char) -> bool {
+        look_up(&self.0, character) != Class::Other
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
