@@ -8,7 +8,8 @@ const VOCABULARY: usize = 151_936;
 
 /// Logits as models have them: most tokens are far behind the few that fit.
 ///
-/// Differences of three uniform numbers make a bell, with a deviation of 2, and a few tokens stand out.
+/// Sums of three uniform numbers make a bell with a deviation of 2, and a few tokens stand out: one has
+/// a third of the probability, the bell half a percent.
 fn logits(step: u32) -> Vec<f32> {
     let mut state = step;
     let mut uniform = || {
@@ -20,7 +21,7 @@ fn logits(step: u32) -> Vec<f32> {
         .collect();
     for rank in 1..60 {
         let token = (uniform() * VOCABULARY as f32) as usize;
-        logits[token] = 14.0 - 1.3 * (rank as f32).ln();
+        logits[token] = 18.0 - 1.3 * (rank as f32).ln();
     }
     logits
 }

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use super::exp::{exp, greatest, sum};
+use super::exp::{exp, greatest, sum, sum_single};
 
 /// A token that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +37,7 @@ pub struct Candidates {
     tokens: Vec<u32>,
     scratch: Vec<Candidate>,
     weights: Vec<f32>,
+    costs: Vec<f32>,
 }
 
 /// NaN is no candidate, infinity counts as the greatest finite number. Zeros of both signs become one,
@@ -110,6 +111,10 @@ impl Candidates {
 
     /// Removes the candidates for which `keep` is not true.
     pub fn retain(&mut self, mut keep: impl FnMut(Candidate) -> bool) {
+        self.retain_places(|_, candidate| keep(candidate));
+    }
+
+    fn retain_places(&mut self, mut keep: impl FnMut(usize, Candidate) -> bool) {
         if self.tokens.is_empty() {
             self.tokens.extend(0..self.logits.len() as u32);
         }
@@ -117,7 +122,7 @@ impl Candidates {
         for place in 0..self.logits.len() {
             let token = self.tokens[place];
             let logit = self.logits[place];
-            if logit > f32::NEG_INFINITY && keep(Candidate { token, logit }) {
+            if logit > f32::NEG_INFINITY && keep(place, Candidate { token, logit }) {
                 self.tokens[kept] = token;
                 self.logits[kept] = logit;
                 kept += 1;
@@ -188,47 +193,60 @@ impl Candidates {
     /// Keeps the candidates with the least `cost`, a function of the logit, that together have at least
     /// this share of the probability; at least one, and where costs are equal those that rank first.
     ///
-    /// Nothing is sorted. What costs much is left out as long as the rest is enough, and of the rest the
-    /// better half is selected and weighed, then the better half of what is undecided, and so on.
+    /// Nothing is sorted. What costs much is left out where the rest is enough; the masses of ranges of
+    /// cost tell in which range the last one is, and only the candidates in there are ranked.
     pub(super) fn keep_share(&mut self, share: f32, cost: impl Fn(f32) -> f32) {
-        /// Costs are in nats: most vocabularies have next to nothing beyond the second one.
-        const REACHES: [f32; 4] = [2.0, 8.0, 32.0, f32::INFINITY];
-        let Some(distribution) = self.distribution() else {
+        /// In nats: of most vocabularies next to nothing is further away.
+        const NEAR: f32 = 8.0;
+        let greatest = greatest(&self.logits);
+        if greatest == f32::NEG_INFINITY {
             return;
-        };
+        }
+        let wanted = f64::from(share) * self.weigh(greatest, &cost);
+        for (weight, &cost) in self.weights.iter_mut().zip(&self.costs) {
+            *weight = if cost > NEAR { 0.0 } else { *weight };
+        }
+        if sum(&self.weights, f64::from) > wanted {
+            let costs = std::mem::take(&mut self.costs);
+            self.retain_places(|place, _| costs[place] <= NEAR);
+            self.costs = costs;
+        }
+        self.weigh(greatest, &cost);
+        let ranges = Ranges::new(&self.costs, &self.weights);
+        let (range, missing) = ranges.reach(wanted);
+        let mut list = std::mem::take(&mut self.scratch);
+        list.clear();
+        list.extend((0..self.logits.len()).filter_map(|place| {
+            let is_there = self.logits[place] > f32::NEG_INFINITY;
+            (is_there && ranges.range(self.costs[place]) == range).then(|| Candidate {
+                token: self.token(place),
+                logit: self.logits[place],
+            })
+        }));
         let order = |a: &Candidate, b: &Candidate| {
             let by_cost = cost(a.logit).total_cmp(&cost(b.logit));
             by_cost.then_with(|| a.rank(b))
         };
-        let mut missing = f64::from(share) * distribution.mass;
-        let mut list = std::mem::take(&mut self.scratch);
-        for reach in REACHES {
-            list.clear();
-            list.extend(
-                self.iter()
-                    .filter(|candidate| cost(candidate.logit) <= reach),
-            );
-            if !list.is_empty() && distribution.weigh(&list) >= missing {
-                break;
-            }
-        }
-        let mut undecided = &mut list[..];
-        while undecided.len() > 1 {
-            let half = undecided.len() / 2;
-            undecided.select_nth_unstable_by(half, order);
-            let (better, worse) = undecided.split_at_mut(half);
-            let weight = distribution.weigh(better);
-            undecided = if weight >= missing {
-                better
-            } else {
-                missing -= weight;
-                worse
-            };
-        }
-        if let [last] = *undecided {
-            self.retain(|candidate| order(&candidate, &last).is_le());
+        if let Some(last) = last_of_mass(&mut list, missing, greatest, order) {
+            let most = cost(last.logit);
+            let costs = std::mem::take(&mut self.costs);
+            self.retain_places(|place, candidate| {
+                costs[place] < most || costs[place] == most && order(&candidate, &last).is_le()
+            });
+            self.costs = costs;
         }
         self.scratch = list;
+    }
+
+    /// Sets the weight and the cost of each candidate, and gives the sum of the weights.
+    fn weigh(&mut self, greatest: f32, cost: impl Fn(f32) -> f32) -> f64 {
+        self.weights.clear();
+        let weights = self.logits.iter().map(|&logit| exp(logit - greatest));
+        self.weights.extend(weights);
+        self.costs.clear();
+        self.costs
+            .extend(self.logits.iter().map(|&logit| cost(logit)));
+        sum(&self.weights, f64::from)
     }
 
     /// Draws a candidate by its probability; `unit` is uniform in `0.0..1.0`.
@@ -309,40 +327,113 @@ fn first(candidates: impl Iterator<Item = Candidate>, count: usize, list: &mut V
     }
 }
 
+/// The last candidate of the shortest beginning that weighs at least `missing`, or the last of all.
+///
+/// A bisection: each step selects the better half of what is undecided and weighs it.
+fn last_of_mass(
+    list: &mut [Candidate],
+    mut missing: f64,
+    greatest: f32,
+    order: impl Fn(&Candidate, &Candidate) -> Ordering,
+) -> Option<Candidate> {
+    let mut undecided = list;
+    while undecided.len() > 1 {
+        let half = undecided.len() / 2;
+        undecided.select_nth_unstable_by(half, &order);
+        let (better, worse) = undecided.split_at_mut(half);
+        let weight = |candidate: &Candidate| f64::from(exp(candidate.logit - greatest));
+        let weight = better.iter().map(weight).sum::<f64>();
+        undecided = if weight >= missing {
+            better
+        } else {
+            missing -= weight;
+            worse
+        };
+    }
+    undecided.first().copied()
+}
+
+/// The masses of candidates by ranges of their cost.
+struct Ranges {
+    masses: [f64; Ranges::COUNT],
+    per_cost: f32,
+}
+
+impl Ranges {
+    const COUNT: usize = 256;
+    /// In nats: next to nothing is further away.
+    const MOST: f32 = 32.0;
+
+    fn new(costs: &[f32], weights: &[f32]) -> Ranges {
+        let most = greatest(costs).min(Ranges::MOST);
+        let mut ranges = Ranges {
+            masses: [0.0; Ranges::COUNT],
+            per_cost: Ranges::COUNT as f32 / most,
+        };
+        for (&cost, &weight) in costs.iter().zip(weights) {
+            ranges.masses[ranges.range(cost)] += f64::from(weight);
+        }
+        ranges
+    }
+
+    /// The conversion saturates.
+    fn range(&self, cost: f32) -> usize {
+        ((cost * self.per_cost) as usize).min(Ranges::COUNT - 1)
+    }
+
+    /// The range in which a mass is reached, and what is missing at its beginning.
+    fn reach(&self, mut missing: f64) -> (usize, f64) {
+        let mut last = (0, missing);
+        for (range, &mass) in self.masses.iter().enumerate() {
+            if mass > 0.0 {
+                last = (range, missing);
+                if mass >= missing {
+                    break;
+                }
+            }
+            missing -= mass;
+        }
+        last
+    }
+}
+
 /// What logits say about probabilities: the softmax of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Distribution {
     pub(super) greatest: f32,
     /// The sum of `e` to the power of each logit's distance from the greatest.
-    pub(super) mass: f64,
+    mass: f64,
+    log_mass: f64,
 }
 
 impl Distribution {
     /// Of logits without NaN and plus infinity. `None` if there is no candidate.
     pub(super) fn of(logits: &[f32]) -> Option<Distribution> {
         let greatest = greatest(logits);
-        (greatest > f32::NEG_INFINITY).then(|| Distribution {
-            greatest,
-            mass: sum(logits, |logit| f64::from(exp(logit - greatest))),
+        (greatest > f32::NEG_INFINITY).then(|| {
+            let mass = sum_single(logits, |logit| exp(logit - greatest));
+            Distribution {
+                greatest,
+                mass,
+                log_mass: mass.ln(),
+            }
         })
-    }
-
-    fn weigh(&self, list: &[Candidate]) -> f64 {
-        let weight = |candidate: &Candidate| f64::from(exp(candidate.logit - self.greatest));
-        list.iter().map(weight).sum()
     }
 
     /// The natural logarithm of a probability, at most 0.
     pub(super) fn log_probability(&self, logit: f32) -> f32 {
-        (f64::from(logit) - f64::from(self.greatest) - self.mass.ln()) as f32
+        (f64::from(logit) - f64::from(self.greatest) - self.log_mass) as f32
     }
 
     /// In nats.
     pub(super) fn entropy(&self, candidates: &Candidates) -> f32 {
-        // Whatever is further away weighs nothing.
-        let distance = |logit: f32| (logit - self.greatest).max(-100.0);
-        let term = |logit| f64::from(exp(distance(logit)) * distance(logit));
-        (self.mass.ln() - sum(&candidates.logits, term) / self.mass) as f32
+        let term = |logit: f32| {
+            // Whatever is further away weighs nothing.
+            let distance = logit - self.greatest;
+            let distance = if distance > -100.0 { distance } else { -100.0 };
+            exp(distance) * distance
+        };
+        (self.log_mass - sum_single(&candidates.logits, term) / self.mass) as f32
     }
 }
 

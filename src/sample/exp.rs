@@ -43,6 +43,21 @@ pub(super) fn sum(numbers: &[f32], term: impl Fn(f32) -> f64) -> f64 {
     lanes.iter().sum::<f64>() + rest
 }
 
+/// As [`sum`], for terms that take some computing: that goes on in single precision by itself.
+#[inline(always)]
+pub(super) fn sum_single(numbers: &[f32], term: impl Fn(f32) -> f32) -> f64 {
+    let mut terms = [0.0; 256];
+    let mut total = 0.0;
+    for chunk in numbers.chunks(terms.len()) {
+        let terms = &mut terms[..chunk.len()];
+        for (value, &number) in terms.iter_mut().zip(chunk) {
+            *value = term(number);
+        }
+        total += sum(terms, f64::from);
+    }
+    total
+}
+
 /// The greatest number, minus infinity if there is none; NaN does not count.
 pub(super) fn greatest(numbers: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 4 * LANES];
@@ -81,6 +96,8 @@ mod tests {
             let numbers: Vec<f32> = (0..count).map(|n| n as f32).collect();
             let expected = (0..count).sum::<usize>() as f64;
             assert_eq!(sum(&numbers, f64::from), expected);
+            let many: Vec<f32> = numbers.iter().copied().cycle().take(7 * count).collect();
+            assert_eq!(sum_single(&many, |number| -number), -7.0 * expected);
             for at in 0..count {
                 let mut numbers = vec![f32::NAN; count];
                 numbers[at] = -7.5;
