@@ -93,7 +93,7 @@ pub use sample::{
     Candidate, Candidates, Logprob, MirostatVersion, Sampler, SamplerChain, SamplingOptions,
     TokenLogprobs,
 };
-pub use session::{Batch, FeedControl, Session, SessionOptions};
+pub use session::{Batch, FeedControl, Pooling, Session, SessionOptions};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

@@ -78,6 +78,7 @@ impl Batch {
             tokens: &tokens,
             sequences: &sequences,
             output: 0..tokens.len(),
+            gives_logits: true,
             cancel: None,
         };
         pass.run(self.model.pool(), &mut self.workspace);

@@ -1,12 +1,14 @@
 //! A session: what a model has read so far, and what it expects next.
 
 mod batch;
+mod embed;
 mod state;
 
 use std::fmt;
 use std::ops::Range;
 
 pub use self::batch::Batch;
+pub use self::embed::Pooling;
 pub(crate) use self::state::Checksum;
 use crate::cache::{CacheType, KvCache};
 use crate::cancel::CancelToken;
@@ -159,7 +161,7 @@ impl Session {
             } else {
                 0..0
             };
-            self.evaluate(chunk, output, control.cancel)?;
+            self.evaluate(chunk, output, true, control.cancel)?;
             done += chunk.len();
             if let Some(report) = control.progress {
                 report(done, tokens.len());
@@ -178,7 +180,7 @@ impl Session {
         let vocab = self.model.vocab_size();
         let most = chunk(LOGITS_CHUNK, self.model.config().widest().max(vocab));
         for (index, chunk) in tokens.chunks(most).enumerate() {
-            self.evaluate(chunk, 0..chunk.len(), None)?;
+            self.evaluate(chunk, 0..chunk.len(), true, None)?;
             for (place, logits) in self.logits.chunks_exact(vocab).enumerate() {
                 each(index * most + place, logits);
             }
@@ -210,6 +212,7 @@ impl Session {
         &mut self,
         tokens: &[u32],
         output: Range<usize>,
+        gives_logits: bool,
         cancel: Option<&CancelToken>,
     ) -> Result<()> {
         let pass = Pass {
@@ -224,6 +227,7 @@ impl Session {
                 0..tokens.len(),
             )],
             output,
+            gives_logits,
             cancel,
         };
         self.workspace.logits.give(std::mem::take(&mut self.logits));

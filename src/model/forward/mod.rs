@@ -59,8 +59,10 @@ pub(crate) struct Pass<'a> {
     pub(crate) tokens: &'a [u32],
     /// Whose the tokens are, in order.
     pub(crate) sequences: &'a [Sequence<'a>],
-    /// The tokens whose logits are wanted.
+    /// The tokens whose logits are wanted, or whose values before the output matrix.
     pub(crate) output: Range<usize>,
+    /// Whether the logits are, and not those values.
+    pub(crate) gives_logits: bool,
     pub(crate) cancel: Option<&'a CancelToken>,
 }
 
@@ -93,8 +95,12 @@ impl Pass<'_> {
         for span in [&all, &output] {
             space.reshape_attended(span.attended, self.config, &span.tiles);
         }
-        let vocab = self.weights.output.matrix.rows();
-        space.logits.reshape(self.output.len(), vocab, || 0.0);
+        let cols = if self.gives_logits {
+            self.weights.output.matrix.rows()
+        } else {
+            self.config.sizes.embedding_length
+        };
+        space.logits.reshape(self.output.len(), cols, || 0.0);
         let running = Running {
             pass: self,
             space,
@@ -159,8 +165,13 @@ impl Running<'_> {
             };
             self.layer(&mut worker, thread, span, index, layer);
         }
-        if !self.stop.load(Ordering::Relaxed) {
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.pass.gives_logits {
             self.logits(&mut worker, thread);
+        } else {
+            worker.phase(|share| self.hidden(share));
         }
     }
 
@@ -308,6 +319,15 @@ impl Running<'_> {
                 }
             });
         }
+    }
+
+    /// What the output matrix would multiply.
+    fn hidden(&self, share: &Share) {
+        let normed = self.normed(&self.output, Some(&self.pass.weights.output_norm));
+        let mut values = Vec::new();
+        let (tokens, out) = self.space.logits.rows_mut(share);
+        normed(share, tokens, &mut values);
+        out.copy_from_slice(&values);
     }
 
     /// Phases that end with `work` on the inputs of a span's groups. `rows` puts the values of the tokens

@@ -44,7 +44,7 @@ pub(crate) struct Workspace {
     /// `[tokens, embedding_length]`: the outputs of the mixer or of the feed-forward network, where a norm
     /// comes before they are added to the residual stream.
     pub(super) branch: Shared<f32>,
-    /// `[tokens asked for, vocab]`
+    /// `[tokens asked for, vocab]`, or `[tokens asked for, embedding_length]` where logits are not wanted.
     pub(crate) logits: Shared<f32>,
     /// One per thread, which holds it during a pass.
     pub(super) threads: Vec<Mutex<ThreadSpace>>,
