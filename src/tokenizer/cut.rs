@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 
-use super::vocab::Vocab;
+use super::vocab::{TokenKind, Vocab};
 
 /// Bytes of a token that is looked for in texts; longer ones are not found. Real ones have fewer
 /// than a hundred. The time per byte of a text could otherwise grow with the file.
@@ -46,6 +46,8 @@ struct Entry {
     /// The longest other entry that this one's text begins with.
     shorter: Option<u32>,
     strip: Strip,
+    /// Found in literal text, too.
+    is_text: bool,
 }
 
 impl Cutter {
@@ -62,6 +64,8 @@ impl Cutter {
                 bytes: text_of(id).len() as u32,
                 shorter: None,
                 strip,
+                is_text: vocab.kind(id) == Some(TokenKind::UserDefined)
+                    && !looks_like_control(text_of(id)),
             })
             .collect();
         entries.sort_by_key(|entry| text_of(entry.id));
@@ -97,20 +101,30 @@ impl Cutter {
         }
     }
 
-    /// Cuts the text; a text without special tokens is one fragment, an empty one none.
-    pub(super) fn cut(&self, vocab: &Vocab, text: &str) -> Vec<Fragment> {
+    /// Cuts the text; a text without special tokens is one fragment, an empty one none. Only
+    /// user-defined tokens are found where they overlap one of the `literal` ranges, which are in
+    /// order; and not those that look like control tokens.
+    pub(super) fn cut(&self, vocab: &Vocab, text: &str, literal: &[Range<usize>]) -> Vec<Fragment> {
         let mut taken = BTreeMap::new();
+        let longest = |at: usize, end: usize| {
+            let after = literal.partition_point(|range| range.end <= at);
+            let free = literal
+                .get(after)
+                .map_or(text.len(), |range| range.start.max(at))
+                - at;
+            self.longest(vocab, &text.as_bytes()[at..end], free)
+        };
         if !self.entries.is_empty() {
             let mut places: BinaryHeap<(u32, Reverse<usize>)> = (0..text.len())
                 .filter(|&at| self.may_start(&text.as_bytes()[at..]))
-                .filter_map(|at| self.longest(vocab, &text.as_bytes()[at..]).map(|e| (e, at)))
+                .filter_map(|at| longest(at, text.len()).map(|entry| (entry, at)))
                 .map(|(entry, at)| (entry.bytes, Reverse(at)))
                 .collect();
             while let Some((bytes, Reverse(at))) = places.pop() {
                 let Some(end) = free_until(&taken, at, text.len()) else {
                     continue;
                 };
-                let Some(entry) = self.longest(vocab, &text.as_bytes()[at..end]) else {
+                let Some(entry) = longest(at, end) else {
                     continue;
                 };
                 if entry.bytes < bytes {
@@ -131,11 +145,12 @@ impl Cutter {
         }
     }
 
-    /// The longest entry that the text begins with.
+    /// The longest entry that the text begins with, of which only those that are found in literal
+    /// text may be longer than `free` bytes.
     ///
     /// It is the last entry not after the text in the order of texts, or one that this begins
     /// with: everything between a text's beginning and the text begins in the same way.
-    fn longest(&self, vocab: &Vocab, text: &[u8]) -> Option<&Entry> {
+    fn longest(&self, vocab: &Vocab, text: &[u8], free: usize) -> Option<&Entry> {
         let text = &text[..text.len().min(MAX_BYTES)];
         let text_of = |entry: &Entry| vocab.text(entry.id).unwrap_or_default();
         let after = self.entries.partition_point(|entry| text_of(entry) <= text);
@@ -145,11 +160,23 @@ impl Cutter {
             .zip(text)
             .take_while(|(a, b)| a == b)
             .count();
-        while entry.bytes as usize > common {
+        let fits = |entry: &Entry| {
+            let bytes = entry.bytes as usize;
+            bytes <= common && (bytes <= free || entry.is_text)
+        };
+        while !fits(entry) {
             entry = self.entries.get(entry.shorter? as usize)?;
         }
         Some(entry)
     }
+}
+
+/// Whether a token's text has the form of control tokens, `<|…|>`, or one of its ends. Files, and
+/// llama.cpp for gpt-oss, call some of them user-defined so that they are shown.
+fn looks_like_control(text: &[u8]) -> bool {
+    let starts = ["<|", "<｜"].map(str::as_bytes);
+    let ends = ["|>", "｜>"].map(str::as_bytes);
+    starts.iter().any(|start| text.starts_with(start)) || ends.iter().any(|end| text.ends_with(end))
 }
 
 /// Word and bit of [`Cutter::starts`].

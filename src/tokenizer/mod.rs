@@ -23,6 +23,7 @@ mod wordpiece;
 mod tests;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::gguf::Gguf;
@@ -162,6 +163,22 @@ impl Tokenizer {
     /// [`Error::Argument`] for a text of more than 64 MiB or one that a pre-tokenizer's regex gives
     /// up on, [`Error::Unsupported`] if the file has no vocabulary.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>> {
+        self.encode_with_literals(text, &[], options)
+    }
+
+    /// As [`encode`](Tokenizer::encode), but control tokens are not found where they overlap one of
+    /// the `literal` ranges of bytes, which are in order. User-defined tokens are, unless they have the
+    /// form `<|…|>` or one of its ends. The text around a border is cut and merged as one.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Tokenizer::encode).
+    pub fn encode_with_literals(
+        &self,
+        text: &str,
+        literal: &[Range<usize>],
+        options: EncodeOptions,
+    ) -> Result<Vec<u32>> {
         self.check_vocabulary()?;
         let Inner {
             vocab, specials, ..
@@ -183,7 +200,7 @@ impl Tokenizer {
             ids.extend(specials.id(SpecialToken::BeginningOfSequence));
         }
         let mut after_special = true;
-        for fragment in cutter.cut(vocab, text) {
+        for fragment in cutter.cut(vocab, text, literal) {
             match fragment {
                 Fragment::Special(id) => ids.push(id),
                 Fragment::Text(ref range) => {

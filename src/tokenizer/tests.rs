@@ -336,7 +336,7 @@ proptest! {
         let vocab = Vocab::from_gguf(&gguf(&entries)).unwrap();
         let cutter = Cutter::new(&vocab, vocab.ids().map(|id| (id, cut::Strip::default())));
         let found: Vec<_> = cutter
-            .cut(&vocab, &text)
+            .cut(&vocab, &text, &[])
             .into_iter()
             .map(|fragment| match fragment {
                 Fragment::Text(range) => (false, text[range].to_owned()),
@@ -362,6 +362,46 @@ proptest! {
             prop_assert_eq!(streamed + decoder.finish(), text.clone());
         }
     }
+}
+
+#[test]
+fn literal_ranges_hide_control_tokens() {
+    let mut entries = bpe_entries("gpt-2", &[]);
+    let V::Texts(names) = &mut entries[2].1 else {
+        panic!()
+    };
+    // Control in the file, but llama.cpp takes it for user-defined.
+    names[257] = b"<|start|>".to_vec();
+    let tokenizer = build(&entries).unwrap();
+    assert_eq!(tokenizer.token_kind(257), Some(TokenKind::UserDefined));
+    let text = "a<|start|><added><|endoftext|>";
+    let special = |literal: &[Range<usize>], parse_special| -> Vec<u32> {
+        let options = EncodeOptions {
+            add_special: false,
+            parse_special,
+        };
+        let ids = tokenizer.encode_with_literals(text, literal, options);
+        let ids = ids.unwrap();
+        let shown = DecodeOptions {
+            render_special: true,
+            clean_up_spaces: false,
+        };
+        assert_eq!(tokenizer.decode(&ids, shown).unwrap(), text);
+        ids.into_iter().filter(|&id| id >= 256).collect()
+    };
+    let all = text.len();
+    let borders = [0..1, 10..17];
+    assert_eq!(special(&[], true), [257, 258, 256]);
+    assert_eq!(special(&borders, true), [257, 258, 256]);
+    assert_eq!(special(std::slice::from_ref(&(0..all)), true), [258]);
+    assert_eq!(special(&[0..2, 29..30], true), [258]);
+    assert_eq!(special(&[9..10, 10..11, 16..17], true), [258, 256]);
+    assert_eq!(special(std::slice::from_ref(&(17..18)), true), [257, 258]);
+    // Nothing changes where control tokens are not looked for.
+    assert_eq!(special(&[], false), [257, 258]);
+    assert_eq!(special(std::slice::from_ref(&(0..all)), false), [258]);
+    // Ranges that are no ranges of the text, or out of order, do no harm.
+    special(&[50..60, 0..1], true);
 }
 
 /// Whitespace beside a token belongs to it on the sides that are stripped.
