@@ -60,6 +60,22 @@ pub enum Error {
         /// The value passed.
         found: String,
     },
+    /// The chat template refuses these messages: change them.
+    #[error("{place}: the template refuses the conversation: {message}")]
+    Conversation {
+        /// The file and the key of the template, and the line.
+        place: String,
+        /// What the template said.
+        message: String,
+    },
+    /// The chat template fails: choose another one, or write what it can read.
+    #[error("{place}: {message}")]
+    Template {
+        /// The file and the key of the template, and the line.
+        place: String,
+        /// What went wrong there.
+        message: String,
+    },
     /// The tokens do not fit into the session's context: clear the session or open a larger one.
     #[error("context is full: {needed} positions needed, the session has {capacity}")]
     ContextFull {

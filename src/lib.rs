@@ -42,6 +42,9 @@
 //! # }
 //! ```
 //!
+//! Conversations with a model that was trained for them are in the module [`chat`]: [`Model::chat`] and
+//! [`Chat::send`](chat::Chat::send).
+//!
 //! # Models
 //!
 //! The module [`supported`] names what runs: architectures, types of tensors, tokenizers. What a file needs
@@ -68,6 +71,7 @@
 
 mod cache;
 mod cancel;
+pub mod chat;
 mod cpus;
 mod error;
 mod generate;
@@ -80,6 +84,7 @@ mod sample;
 mod session;
 mod source;
 pub mod supported;
+mod template;
 mod tensor;
 pub mod tokenizer;
 

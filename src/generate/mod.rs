@@ -66,6 +66,26 @@ pub struct Completion {
     pub timings: Timings,
 }
 
+impl Completion {
+    /// All pieces as one; why and when it ended are still missing.
+    pub(crate) fn gather(pieces: &mut impl Iterator<Item = Result<Piece>>) -> Result<Completion> {
+        let mut completion = Completion {
+            text: String::new(),
+            tokens: Vec::new(),
+            logprobs: Vec::new(),
+            finish_reason: FinishReason::Failed,
+            timings: Timings::default(),
+        };
+        for piece in pieces {
+            let piece = piece?;
+            completion.text.push_str(&piece.text);
+            completion.tokens.extend(piece.tokens);
+            completion.logprobs.extend(piece.logprobs);
+        }
+        Ok(completion)
+    }
+}
+
 impl Model {
     /// Continues a prompt, and gives the whole text at once.
     ///
@@ -237,28 +257,22 @@ impl Generation<'_> {
         self.timings
     }
 
+    /// Tokens that were chosen and are in no piece yet.
+    pub(crate) fn pending_tokens(&self) -> &[u32] {
+        &self.piece.tokens
+    }
+
     /// Generates what is left, and gives it as one.
     ///
     /// # Errors
     ///
     /// The first error that the iterator gives.
     pub fn finish(mut self) -> Result<Completion> {
-        let mut text = String::new();
-        let mut tokens = Vec::new();
-        let mut logprobs = Vec::new();
-        for piece in &mut self {
-            let piece = piece?;
-            text.push_str(&piece.text);
-            tokens.extend(piece.tokens);
-            logprobs.extend(piece.logprobs);
-        }
-        let finish_reason = self.finish_reason.unwrap_or(FinishReason::Failed);
+        let completion = Completion::gather(&mut self)?;
         Ok(Completion {
-            text,
-            tokens,
-            logprobs,
-            finish_reason,
+            finish_reason: self.finish_reason.unwrap_or(FinishReason::Failed),
             timings: self.timings,
+            ..completion
         })
     }
 

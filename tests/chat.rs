@@ -1,0 +1,210 @@
+//! Conversations with the demo model, whose file has no template.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::gguf_writer::{GgufWriter, Kv};
+use gristmill::chat::{Chat, ChatTemplate, Message, RenderOptions};
+use gristmill::gguf::Gguf;
+use gristmill::{CancelToken, Error, FinishReason, GenerateOptions, Model, SessionOptions};
+
+fn demo_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/demo.gguf")
+}
+
+fn model() -> Model {
+    Model::builder().threads(1).open(demo_path()).unwrap()
+}
+
+fn chat(model: &Model) -> Chat {
+    Chat::new(
+        model.session().unwrap(),
+        ChatTemplate::named("chatml").unwrap(),
+    )
+}
+
+fn max_tokens(tokens: usize) -> GenerateOptions {
+    GenerateOptions::new().max_tokens(tokens)
+}
+
+/// The tokens of a conversation up to where the answer begins.
+fn tokens(model: &Model, messages: &[Message]) -> Vec<u32> {
+    let template = ChatTemplate::named("chatml").unwrap();
+    let prompt = template.render(messages, &RenderOptions::new()).unwrap();
+    prompt.encode(model.tokenizer()).unwrap()
+}
+
+/// The answer in a session that has read nothing before.
+fn fresh_answer(model: &Model, messages: &[Message], options: &GenerateOptions) -> String {
+    let mut session = model.session().unwrap();
+    let options = options.clone().stop("<|im_end|>");
+    let generation = session.generate_from(&tokens(model, messages), &options);
+    generation.unwrap().finish().unwrap().text
+}
+
+#[test]
+fn a_turn_costs_what_is_new_in_it() {
+    let model = model();
+    let mut chat = chat(&model);
+    chat.system("You tell long stories to children, and they end well.");
+    let options = max_tokens(24);
+    let first = chat
+        .send("Once upon a time", &options)
+        .unwrap()
+        .finish()
+        .unwrap();
+    let prompt = tokens(&model, &chat.messages()[..2]);
+    assert_eq!(first.timings.prompt_tokens, prompt.len());
+    assert_eq!(chat.messages()[2], Message::assistant(&*first.text));
+
+    // If it ended by the number of tokens, there was no need to evaluate the last one.
+    let mut evaluated = [&prompt[..], &first.tokens[..]].concat();
+    evaluated.truncate(chat.session().position());
+    let second = chat.send("And then?", &options).unwrap().finish().unwrap();
+    let whole = tokens(&model, &chat.messages()[..4]);
+    let same = evaluated
+        .iter()
+        .zip(&whole)
+        .take_while(|(a, b)| a == b)
+        .count();
+    assert!(same >= prompt.len(), "{same} of {}", prompt.len());
+    assert_eq!(second.timings.prompt_tokens, whole.len() - same);
+    assert_eq!(
+        second.text,
+        fresh_answer(&model, &chat.messages()[..4], &options)
+    );
+
+    // The same again: only the logits are missing.
+    chat.messages_mut().pop();
+    let again = chat.reply(&options).unwrap().finish().unwrap();
+    assert_eq!(
+        (again.timings.prompt_tokens, &again.text),
+        (1, &second.text)
+    );
+
+    // Another beginning: everything is new but the first tokens.
+    chat.system("Be brief.");
+    chat.messages_mut().truncate(2);
+    let other = chat.reply(&options).unwrap().finish().unwrap();
+    let prompt = tokens(&model, &chat.messages()[..2]);
+    let same = whole
+        .iter()
+        .zip(&prompt)
+        .take_while(|(a, b)| a == b)
+        .count();
+    assert_eq!(other.timings.prompt_tokens, prompt.len() - same);
+    assert_eq!(
+        other.text,
+        fresh_answer(&model, &chat.messages()[..2], &options)
+    );
+}
+
+#[test]
+fn a_dropped_answer_counts_as_far_as_it_was_given() {
+    let model = model();
+    let mut chat = chat(&model);
+    let mut reply = chat.send("Once upon a time", &max_tokens(50)).unwrap();
+    let given: String = (&mut reply)
+        .take(3)
+        .map(|piece| piece.unwrap().text)
+        .collect();
+    drop(reply);
+    assert_eq!(chat.messages()[1], Message::assistant(given));
+    let options = max_tokens(12);
+    let answer = chat.send("And then?", &options).unwrap().finish().unwrap();
+    assert_eq!(
+        answer.text,
+        fresh_answer(&model, &chat.messages()[..3], &options)
+    );
+
+    // Also where it was cancelled in the middle of the prompt.
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let cancelled = chat
+        .send("Stop", &max_tokens(5).cancel(&cancel))
+        .unwrap()
+        .finish();
+    assert_eq!(cancelled.unwrap().finish_reason, FinishReason::Cancelled);
+    let answer = chat.send("Go on", &options).unwrap().finish().unwrap();
+    assert_eq!(
+        answer.text,
+        fresh_answer(&model, &chat.messages()[..7], &options)
+    );
+}
+
+#[test]
+fn a_refused_turn_changes_nothing() {
+    let model = model();
+    let session = model
+        .session_with(&SessionOptions::new().context_length(64))
+        .unwrap();
+    let template = "{% for m in messages %}{{ m.content }}{% if m.content == 'x' %}\
+                    {{ raise_exception('no x') }}{% endif %}{% endfor %}";
+    let mut chat = Chat::new(session, ChatTemplate::new(template).unwrap());
+    let long = "story ".repeat(100);
+    let options = max_tokens(4);
+    let full = chat.send(long, &options).unwrap_err();
+    assert!(
+        matches!(full, Error::ContextFull { capacity: 64, .. }),
+        "{full:?}"
+    );
+    let refused = chat.send("x", &options).unwrap_err();
+    assert!(matches!(refused, Error::Conversation { message, .. } if message == "no x"));
+    let wrong = chat.send("Once", &options.clone().stop("")).unwrap_err();
+    assert!(matches!(wrong, Error::Argument { name: "stop", .. }));
+    assert!(chat.messages().is_empty());
+    assert_eq!(
+        chat.send("Once", &options)
+            .unwrap()
+            .finish()
+            .unwrap()
+            .tokens
+            .len(),
+        4
+    );
+}
+
+#[test]
+fn a_file_without_a_template_says_so_and_names_others() {
+    let error = model().chat().unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains("demo.gguf") && text.contains("tokenizer.chat_template"),
+        "{text}"
+    );
+    assert!(
+        ChatTemplate::names().all(|name| text.contains(name)),
+        "{text}"
+    );
+}
+
+#[test]
+fn templates_are_found_in_the_file_by_name() {
+    let bytes = GgufWriter::new()
+        .kv("general.architecture", Kv::text("llama"))
+        .kv("tokenizer.chat_template", Kv::text("a"))
+        .kv(
+            "tokenizer.chat_template.tool_use",
+            Kv::text("b{{ bos_token }}"),
+        )
+        .kv("tokenizer.chat_template.broken", Kv::text("\n{{"))
+        .build();
+    let gguf = Gguf::from_bytes(bytes).unwrap();
+    assert_eq!(ChatTemplate::from_gguf(&gguf, None).unwrap().source(), "a");
+    let tools = ChatTemplate::from_gguf(&gguf, Some("tool_use")).unwrap();
+    let prompt = tools
+        .with_tokens(Some("<s>"), None)
+        .render(&[], &RenderOptions::new());
+    assert_eq!(prompt.unwrap().text(), "b<s>");
+    let missing = ChatTemplate::from_gguf(&gguf, Some("rag"));
+    assert!(matches!(missing, Err(Error::Unsupported { .. })));
+    let broken = ChatTemplate::from_gguf(&gguf, Some("broken"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        broken.contains("tokenizer.chat_template.broken") && broken.contains("line 2"),
+        "{broken}"
+    );
+}
