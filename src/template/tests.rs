@@ -417,3 +417,147 @@ fn a_role_must_be_a_word() {
         .render(&[message], &RenderOptions::new());
     assert!(prompt.unwrap().text().starts_with("<|user|>"));
 }
+
+/// Values of every kind, as a template writes them.
+const VALUES: [&str; 17] = [
+    "'é b\\nÄc'",
+    "''",
+    "'-1'",
+    "'{}%s'",
+    "-1",
+    "0",
+    "9223372036854775807",
+    "1.5",
+    "none",
+    "true",
+    "[1, 'é']",
+    "()",
+    "{'é': 1}",
+    "missing",
+    "namespace()",
+    "messages",
+    "raise_exception",
+];
+
+const FILTERS: &str = "default length first last list reverse items dictsort sort unique min max sum \
+    map select reject selectattr rejectattr groupby int float abs round tojson fromjson attr join \
+    string trim upper lower capitalize title safe escape forceescape replace indent format wordcount";
+
+const TESTS: &str = "defined none boolean true integer float number string mapping sequence iterable \
+    callable escaped sameas upper odd divisibleby eq ne lt le gt ge in";
+
+/// What ends in a value or in an error, and never in a panic: every operator, filter, test, method
+/// and function with values of every kind.
+#[test]
+fn no_value_is_too_odd() {
+    let words = |text: &'static str| text.split_whitespace();
+    let methods = methods::NAMES.iter().copied();
+    let methods = methods.chain(words("items keys values get copy index count cycle x"));
+    let mut calls: Vec<String> = Vec::new();
+    calls.extend(words(FILTERS).map(|name| format!("V | {name}")));
+    calls.extend(words(TESTS).map(|name| format!("V is {name}")));
+    calls.extend(methods.map(|name| format!("V.{name}")));
+    calls.extend(functions::NAMES.map(|name| format!("[V] ~ {name}")));
+    let mut sources: Vec<String> = Vec::new();
+    for value in VALUES {
+        for call in &calls {
+            let call = call.replace('V', &format!("({value})"));
+            sources.push(format!("{{{{ {call}() }}}}"));
+            for a in VALUES {
+                sources.push(format!("{{{{ {call}({a}) }}}}"));
+                let few = VALUES.iter().step_by(3);
+                sources.extend(few.map(|b| format!("{{{{ {call}({a}, {b}) }}}}")));
+            }
+        }
+        for other in VALUES {
+            for operator in "+ - * / // % ** ~ < <= == in not~in and or".split(' ') {
+                let operator = operator.replace("not~in", "not in");
+                sources.push(format!("{{{{ ({value}) {operator} ({other}) }}}}"));
+            }
+            for form in [
+                "V[W]",
+                "V[W:]",
+                "V[:W]",
+                "V[::W]",
+                "-V",
+                "V.x",
+                "'%.400f %d' % V",
+            ] {
+                let form = form.replace('V', &format!("({value})")).replace('W', other);
+                sources.push(format!("{{{{ {form} }}}}"));
+            }
+        }
+        sources.push(format!(
+            "{{% for a, b in {value} %}}{{{{ loop.nextitem }}}}{{% endfor %}}"
+        ));
+    }
+    let (mut values, mut errors) = (0, 0);
+    for source in &sources {
+        match render(source) {
+            Ok(_) => values += 1,
+            Err(_) => errors += 1,
+        }
+    }
+    assert!(values > 5000 && errors > 5000, "{values}, {errors}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_source_is_too_odd(parts in proptest::collection::vec(0..FRAGMENTS.len(), 0..24)) {
+        let source: String = parts.into_iter().map(|part| FRAGMENTS[part]).collect();
+        let _ = render(&source);
+        let _ = render(&format!("{{{{ {source} }}}}"));
+        let _ = render(&format!("{{% {source} %}}x{{% endif %}}"));
+    }
+}
+
+const FRAGMENTS: [&str; 48] = [
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    "{#",
+    "#}",
+    "-",
+    "+",
+    "if ",
+    "else ",
+    "elif ",
+    "endif",
+    "for ",
+    "x ",
+    " in ",
+    "messages ",
+    "[",
+    "]",
+    "(",
+    ")",
+    "{",
+    "}",
+    "|",
+    "tojson",
+    ".",
+    "split",
+    "'a'",
+    "\"é\"",
+    "1",
+    "2.5",
+    "1e",
+    ":",
+    ",",
+    "%",
+    "**",
+    "~",
+    "=",
+    "==",
+    "set ",
+    "macro ",
+    "raw",
+    "endraw",
+    " is ",
+    " not ",
+    "\n",
+    "\\",
+    "é",
+    "call ",
+];
