@@ -3,10 +3,11 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
+use super::args::Args;
 use super::functions::items_of;
 use super::json::{self, Style};
 use super::methods::{changed_case, is_space, lines, printf};
-use super::render::{Args, Machine};
+use super::render::Machine;
 use super::text::Text;
 use super::value::{Sequence, Value};
 use super::{Fault, Outcome};

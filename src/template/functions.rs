@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::render::{Args, Machine, Scope};
+use super::args::Args;
+use super::render::{Machine, Scope};
 use super::text::Text;
 use super::value::{Budget, Dict, List, Sequence, Value};
 use super::{Fault, Outcome};

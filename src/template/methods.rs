@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::render::{Args, Machine};
+use super::args::Args;
+use super::render::Machine;
 use super::text::Text;
 use super::value::{Budget, Sequence, Value};
 use super::{Fault, Outcome};

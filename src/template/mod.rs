@@ -4,6 +4,7 @@
 //! our own (`lexer`, `parser`, `render`), whose strings know which of their bytes came from outside
 //! (`text`); so text of a message never becomes a control token, whatever the template does with it.
 
+mod args;
 mod clock;
 mod filters;
 mod functions;

@@ -1,6 +1,7 @@
 //! Jinja's tests: what comes after `is`.
 
-use super::render::{Args, Machine};
+use super::args::Args;
+use super::render::Machine;
 use super::syntax::Comparison;
 use super::value::{Sequence, Value};
 use super::{Fault, Outcome, operators};
