@@ -3,11 +3,14 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use common::gguf_writer::{GgufWriter, Kv};
 use gristmill::chat::{Chat, ChatTemplate, Message, RenderOptions};
 use gristmill::gguf::Gguf;
-use gristmill::{CancelToken, Error, FinishReason, GenerateOptions, Model, SessionOptions};
+use gristmill::{
+    CancelToken, Candidates, Error, FinishReason, GenerateOptions, Model, Sampler, SessionOptions,
+};
 
 fn demo_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/demo.gguf")
@@ -98,6 +101,33 @@ fn a_turn_costs_what_is_new_in_it() {
         other.text,
         fresh_answer(&model, &chat.messages()[..2], &options)
     );
+}
+
+/// Writes down what it is told.
+struct Listener(Arc<Mutex<Vec<u32>>>);
+
+impl Sampler for Listener {
+    fn apply(&mut self, _: &mut Candidates) {}
+
+    fn accept(&mut self, token: u32) {
+        self.0.lock().unwrap().push(token);
+    }
+}
+
+#[test]
+fn samplers_know_the_whole_conversation() {
+    let model = model();
+    let mut chat = chat(&model);
+    for text in ["Once upon a time", "And then?"] {
+        let told = Arc::<Mutex<Vec<u32>>>::default();
+        let listener = Arc::clone(&told);
+        let options = max_tokens(8).sampler(move || Listener(Arc::clone(&listener)));
+        let answer = chat.send(text, &options).unwrap().finish().unwrap();
+        let before = chat.messages().len() - 1;
+        let mut expected = tokens(&model, &chat.messages()[..before]);
+        expected.extend(answer.tokens);
+        assert_eq!(*told.lock().unwrap(), expected);
+    }
 }
 
 #[test]

@@ -199,9 +199,10 @@ impl Chat {
         let kept = self.rewind(&tokens);
         let stop = self.template().stop();
         let options = stop.map_or(options.clone(), |stop| options.clone().stop(stop));
-        match self.session.generate_from(&tokens[kept..], &options) {
+        let (same, new) = tokens.split_at(kept);
+        match self.session.generate_behind(same, new, &options) {
             Ok(generation) => {
-                self.tokens.extend(&tokens[kept..]);
+                self.tokens.extend(new);
                 Ok(Reply {
                     generation,
                     messages: &mut self.messages,

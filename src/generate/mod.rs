@@ -157,6 +157,17 @@ impl Session {
         prompt: &[u32],
         options: &GenerateOptions,
     ) -> Result<Generation<'_>> {
+        self.generate_behind(&[], prompt, options)
+    }
+
+    /// As [`Session::generate_from`], with the tokens `before` that the session has evaluated and
+    /// the samplers are to know, too.
+    pub(crate) fn generate_behind(
+        &mut self,
+        before: &[u32],
+        prompt: &[u32],
+        options: &GenerateOptions,
+    ) -> Result<Generation<'_>> {
         let prompt: Vec<u32> = self
             .unevaluated()
             .into_iter()
@@ -175,7 +186,7 @@ impl Session {
             ..Timings::default()
         };
         Ok(Generation {
-            sampler: sampler(self.model().tokenizer(), &prompt, options)?,
+            sampler: sampler(self.model().tokenizer(), &[before, &prompt], options)?,
             decoder: StreamDecoder::new(self.model().tokenizer(), false),
             stops: StopMatcher::new(&options.stops)?,
             options: options.clone(),
@@ -210,7 +221,7 @@ fn encode(
 /// The chain behind the prompt.
 fn sampler(
     tokenizer: &Tokenizer,
-    prompt: &[u32],
+    prompt: &[&[u32]],
     options: &GenerateOptions,
 ) -> Result<SamplerChain> {
     let mut sampling = options.sampling.clone();
@@ -222,7 +233,7 @@ fn sampler(
     for make in &options.samplers {
         chain.push_boxed(make());
     }
-    for &token in prompt {
+    for &token in prompt.iter().copied().flatten() {
         chain.accept(token);
     }
     Ok(chain)
