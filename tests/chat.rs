@@ -196,6 +196,24 @@ fn a_refused_turn_changes_nothing() {
 }
 
 #[test]
+fn a_template_gets_the_tokens_of_the_model_unless_it_has_others() {
+    let model = model();
+    let source = "{{ bos_token }}{{ messages[0].content }}{{ raise_exception(bos_token) }}";
+    let template = ChatTemplate::new(source).unwrap();
+    let own = template.clone().with_tokens(Some("<own>"), None);
+    let bos = model
+        .tokenizer()
+        .token_bytes(model.tokenizer().bos().unwrap())
+        .unwrap();
+    let bos = String::from_utf8_lossy(&bos);
+    for (template, expected) in [(template, &*bos), (own, "<own>")] {
+        let mut chat = Chat::new(model.session().unwrap(), template);
+        let refused = chat.send("x", &max_tokens(1)).unwrap_err();
+        assert!(matches!(&refused, Error::Conversation { message, .. } if message == expected));
+    }
+}
+
+#[test]
 fn a_file_without_a_template_says_so_and_names_others() {
     let error = model().chat().unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");

@@ -102,12 +102,15 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// A conversation with this template in this session, which forgets what it has read before.
+    /// A conversation with this template in this session, which forgets what it has read before. A
+    /// template that knows no tokens gets those of the model, see [`ChatTemplate::with_tokens_of`].
     #[must_use]
     pub fn new(mut session: Session, template: ChatTemplate) -> Chat {
         session.clear();
-        let tokenizer = session.model().tokenizer();
-        let template = template.with_tokens_of(tokenizer);
+        let template = match template.has_tokens() {
+            true => template,
+            false => template.with_tokens_of(session.model().tokenizer()),
+        };
         Chat {
             session,
             template,

@@ -364,6 +364,11 @@ impl ChatTemplate {
         &self.0.source
     }
 
+    /// Whether it was told of a token.
+    pub(crate) fn has_tokens(&self) -> bool {
+        self.0.bos.is_some() || self.0.eos.is_some()
+    }
+
     pub(crate) fn stop(&self) -> Option<&'static str> {
         self.0.stop
     }
