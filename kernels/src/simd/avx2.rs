@@ -2,7 +2,6 @@
 
 use std::arch::x86_64::*;
 
-use super::isa::transpose_by_squares;
 use super::x86::X86;
 use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Simd, tile_shape};
 use products::Products;
@@ -186,7 +185,7 @@ impl<P: Products> Simd for P {
     }
     #[inline(always)]
     fn transpose(self, rows: [Pair; 16]) -> [Pair; 16] {
-        transpose_by_squares(rows, transpose8)
+        transpose_by_squares!(rows, 2 x 8, transpose8)
     }
 
     #[inline(always)]

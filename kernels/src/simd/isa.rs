@@ -57,28 +57,28 @@ macro_rules! intrinsics {
         unsafe { $($body)* }
     }};
 }
-/// 16 rows of 16 dwords as 16 columns, by squares of `N` dwords that `transpose` turns: a vector has
-/// `PARTS` registers of `N`. Not a closure but an `#[inline(always)]` function is to be passed.
-#[inline(always)]
-pub(super) fn transpose_by_squares<V: Copy, const N: usize, const PARTS: usize>(
-    rows: [[V; PARTS]; 16],
-    transpose: impl Fn([V; N]) -> [V; N],
-) -> [[V; PARTS]; 16] {
-    let mut columns = rows;
-    for row_part in 0..PARTS {
-        for column_part in 0..PARTS {
-            let mut square = [rows[0][0]; N];
-            for i in 0..N {
-                square[i] = rows[N * row_part + i][column_part];
-            }
-            let square = transpose(square);
-            for i in 0..N {
-                columns[N * column_part + i][row_part] = square[i];
+/// 16 rows of 16 dwords as 16 columns, by squares of dwords that a function turns: a vector has so many
+/// registers of so many dwords. A macro, as a function that is passed is called without the instructions.
+macro_rules! transpose_by_squares {
+    ($rows:expr, $parts:literal x $size:literal, $transpose:ident) => {{
+        let rows = $rows;
+        let mut columns = rows;
+        for row_part in 0..$parts {
+            for column_part in 0..$parts {
+                let mut square = [rows[0][0]; $size];
+                for i in 0..$size {
+                    square[i] = rows[$size * row_part + i][column_part];
+                }
+                let square = $transpose(square);
+                for i in 0..$size {
+                    columns[$size * column_part + i][row_part] = square[i];
+                }
             }
         }
-    }
-    columns
+        columns
+    }};
 }
+
 /// An intrinsic, or an expression in which the number of the register is known, for each of the four
 /// registers of a vector. Not `map`, see `both!` in `avx2.rs`.
 macro_rules! four {

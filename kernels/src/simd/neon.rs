@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::isa::{Token, transpose_by_squares};
+use super::isa::Token;
 use super::{Kernel, MAGIC, Quants, Simd, tile_shape};
 
 isa_token! {
@@ -185,7 +185,7 @@ impl<P: Products> Simd for P {
     }
     #[inline(always)]
     fn transpose(self, rows: [Bytes; 16]) -> [Bytes; 16] {
-        transpose_by_squares(rows, transpose4)
+        transpose_by_squares!(rows, 4 x 4, transpose4)
     }
 
     #[inline(always)]

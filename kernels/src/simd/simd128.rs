@@ -3,7 +3,6 @@
 
 use std::arch::wasm32::*;
 
-use super::isa::transpose_by_squares;
 use super::{Kernel, MAGIC, MAGIC_BITS, Quants, Scalar, Signed, Simd, tile_shape};
 
 /// 128-bit vectors; there is nothing to prove, as the target has them.
@@ -145,7 +144,7 @@ impl Simd for Simd128 {
     }
     #[inline(always)]
     fn transpose(self, rows: [Four; 16]) -> [Four; 16] {
-        transpose_by_squares(rows, transpose4)
+        transpose_by_squares!(rows, 4 x 4, transpose4)
     }
 
     #[inline(always)]
