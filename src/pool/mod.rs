@@ -25,7 +25,7 @@ use std::sync::{Mutex, PoisonError};
 
 use self::bell::Bell;
 use self::crew::Crew;
-pub(crate) use self::shared::Shared;
+pub(crate) use self::shared::{Rows, Shared};
 use crate::{Error, Result};
 
 /// Most threads that a model may be given.

@@ -44,6 +44,27 @@ enum Split {
     Columns,
 }
 
+/// The rows of a buffer, as a share reads them.
+#[derive(Debug)]
+pub(crate) struct Rows<'a, T> {
+    values: &'a [T],
+    cols: usize,
+}
+
+impl<T> Clone for Rows<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Rows<'_, T> {}
+
+impl<'a, T> Rows<'a, T> {
+    pub(crate) fn row(self, row: usize) -> &'a [T] {
+        &self.values[row * self.cols..][..self.cols]
+    }
+}
+
 // SAFETY: threads get at the elements only through `read`, `rows_mut` and `columns_mut`, which hand
 // out disjoint parts for writing and keep readers and writers in different phases (see there).
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
@@ -128,12 +149,23 @@ impl<T> Shared<T> {
         unsafe { &*(std::ptr::from_ref(cells) as *const [T]) }
     }
 
+    /// All rows. Asking once serves a whole share: it costs more than a row of a few values.
+    ///
+    /// # Panics
+    /// As [`Shared::read`].
+    pub(crate) fn rows<'a>(&'a self, share: &'a Share) -> Rows<'a, T> {
+        Rows {
+            values: self.read(share),
+            cols: self.cols,
+        }
+    }
+
     /// The elements of one row.
     ///
     /// # Panics
     /// As [`Shared::read`].
     pub(crate) fn row<'a>(&'a self, share: &'a Share, row: usize) -> &'a [T] {
-        &self.read(share)[row * self.cols..][..self.cols]
+        self.rows(share).row(row)
     }
 
     /// The share's rows, and their range.

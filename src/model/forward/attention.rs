@@ -12,7 +12,7 @@ use super::{Mix, Place, Running, Span};
 use crate::model::architecture::{Positions, QueryKeyNorm};
 use crate::model::blocks::Block;
 use crate::model::weights::{self, HeadNorm, Linear};
-use crate::pool::{Share, Shared, Worker};
+use crate::pool::{Rows, Share, Shared, Worker};
 
 impl Running<'_> {
     /// Keys and values of all tokens, and attention of those of the span.
@@ -33,24 +33,24 @@ impl Running<'_> {
         }
         let stride = query_stride(shape, weights);
         worker.phase(|share| {
+            let (query, angles) = (space.query.rows(share), space.angles.rows(share));
             self.attend(share, thread, mix, |token, range, rows| {
                 let heads = Heads {
-                    row: space.query.row(share, token),
+                    row: query.row(token),
                     stride,
                     range,
                     norm: &weights.query_norm,
                 };
-                self.append(share, heads, mix.block, mix.span.tokens.start + token, rows);
+                let angles = angles.row(mix.span.tokens.start + token);
+                self.append(heads, mix.block, angles, rows);
             });
         });
         let gathered = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
             self.gather(share, mix.span, tokens.clone(), &weights.sinks, rows);
             if weights.is_gated {
+                let query = space.query.rows(share);
                 let heads = rows.chunks_exact_mut(shape.value_dim);
-                let queries = tokens.flat_map(|token| {
-                    let query = space.query.row(share, token);
-                    query.chunks_exact(stride)
-                });
+                let queries = tokens.flat_map(|token| query.row(token).chunks_exact(stride));
                 for (head, query) in heads.zip(queries) {
                     sigmoid_mul(self.pass.level, head, &query[shape.key_dim..]);
                 }
@@ -98,19 +98,20 @@ impl Running<'_> {
     /// Stores the share's key heads, normed and rotated, and value heads in the cache.
     fn store(&self, share: &Share, mix: Mix<'_>, norm: &HeadNorm) {
         let shape = &self.pass.config.attention;
-        let (key, value) = (&self.space.key, &self.space.value);
+        let (key, value) = (self.space.key.rows(share), self.space.value.rows(share));
+        let angles = self.space.angles.rows(share);
         self.store_heads(share, mix.index, Side::Keys, |head, token, row| {
             let heads = Heads {
-                row: key.row(share, token),
+                row: key.row(token),
                 stride: shape.key_dim,
                 range: head..head + 1,
                 norm,
             };
-            self.append(share, heads, mix.block, token, row);
+            self.append(heads, mix.block, angles.row(token), row);
         });
         self.store_heads(share, mix.index, Side::Values, |head, token, row| {
             let dim = shape.value_dim;
-            row.extend_from_slice(&value.row(share, token)[head * dim..][..dim]);
+            row.extend_from_slice(&value.row(token)[head * dim..][..dim]);
         });
     }
 
@@ -137,15 +138,8 @@ impl Running<'_> {
         }
     }
 
-    /// Appends heads of a token as they are compared: normed and rotated.
-    fn append(
-        &self,
-        share: &Share,
-        heads: Heads<'_>,
-        block: &Block,
-        token: usize,
-        rows: &mut Vec<f32>,
-    ) {
+    /// Appends heads of a token, which has these angles, as they are compared: normed and rotated.
+    fn append(&self, heads: Heads<'_>, block: &Block, angles: &[f32], rows: &mut Vec<f32>) {
         let dim = self.pass.config.attention.key_dim;
         let first = rows.len();
         for head in heads.range.clone() {
@@ -155,7 +149,6 @@ impl Running<'_> {
         if !is_late {
             self.norm_heads(&heads, first, rows);
         }
-        let angles = self.space.angles.row(share, token);
         self.rotate(block, angles, dim, &mut rows[first..]);
         if is_late {
             self.norm_heads(&heads, first, rows);
@@ -283,31 +276,29 @@ impl Running<'_> {
         sinks: &[f32],
         rows: &mut Vec<f32>,
     ) {
+        let attended = self.space.attended[span.attended].rows(share);
         let group = Attended::new(&self.pass.config.attention).group;
         for token in tokens {
             for heads in 0..tiles::groups(&self.pass.config.attention) {
                 let sinks = sinks.chunks(group).nth(heads).unwrap_or_default();
-                self.gather_heads(share, span, token, (heads, 0..group), sinks, rows);
+                self.gather_heads(attended, span, token, (heads, 0..group), sinks, rows);
             }
         }
     }
 
-    /// Appends some query heads of a group of a token.
+    /// Appends some query heads of a group of a token, from the items of the span.
     pub(super) fn gather_heads(
         &self,
-        share: &Share,
+        attended: Rows<'_, f32>,
         span: &Span,
         token: usize,
         (heads, range): (usize, Range<usize>),
         sinks: &[f32],
         rows: &mut Vec<f32>,
     ) {
-        let attended = &self.space.attended[span.attended];
-        let items = attended.read(share).chunks_exact(attended.cols());
         let shape = Attended::new(&self.pass.config.attention);
         let (parts, place) = span.tiles.find(heads, token);
-        let places = items.skip(parts.start).take(parts.len());
-        let places = places.map(|item| shape.split(item, place));
+        let places = parts.map(|item| shape.split(attended.row(item), place));
         shape.merge(places, range, sinks, rows);
     }
 }

@@ -121,11 +121,12 @@ impl Running<'_> {
         });
         worker.phase(|share| {
             plan(share, thread);
+            let [gate, up] = space.routed.each_ref().map(|buffer| buffer.rows(share));
             self.fill_groups(share, thread, |slot, Slot { expert, weight, .. }, rows| {
                 let first = rows.len();
-                rows.extend_from_slice(space.routed[0].row(share, slot));
+                rows.extend_from_slice(gate.row(slot));
                 let activation = self.pass.config.architecture.activation;
-                let up = space.routed[1].row(share, slot);
+                let up = up.row(slot);
                 gate_mul(level, activation, &mut rows[first..], up);
                 let scale = weights.down.at(expert).scale * self.pass.config.scaling.branch;
                 scale_by(weight * scale, &mut rows[first..]);
@@ -148,9 +149,10 @@ impl Running<'_> {
     ) {
         let space = self.space;
         let bias = weights.selection_bias.as_deref();
+        let router = space.router.rows(share);
         let (range, routes) = space.routes.first_rows_mut(share, span.tokens.len());
         for (token, routes) in range.zip(routes.chunks_exact_mut(shape.expert_used_count)) {
-            let logits = space.router.row(share, token);
+            let logits = router.row(token);
             shape.route(self.pass.level, logits, bias, scores, routes);
         }
     }

@@ -55,18 +55,20 @@ impl Running<'_> {
         let hidden = weights.up.matrix.rows();
         let (level, activation) = (self.pass.level, self.pass.config.architecture.activation);
         let activated = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
+            let (up, gate) = (space.up.rows(share), space.gate.rows(share));
+            let sigmoid_gate = space.sigmoid_gate.rows(share);
             for token in tokens {
                 let first = rows.len();
-                let up = &space.up.row(share, token)[..hidden];
+                let up = &up.row(token)[..hidden];
                 if weights.gate.is_some() {
-                    rows.extend_from_slice(&space.gate.row(share, token)[..hidden]);
+                    rows.extend_from_slice(&gate.row(token)[..hidden]);
                     gate_mul(level, activation, &mut rows[first..], up);
                 } else {
                     rows.extend_from_slice(up);
                     activate(level, activation, &mut rows[first..]);
                 }
                 if weights.sigmoid_gate.is_some() {
-                    let gate = space.sigmoid_gate.row(share, token)[0];
+                    let gate = sigmoid_gate.row(token)[0];
                     let factor = 1.0 / (1.0 + (-gate).exp());
                     rows[first..].iter_mut().for_each(|value| *value *= factor);
                 }

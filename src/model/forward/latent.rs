@@ -112,7 +112,9 @@ impl Running<'_> {
         match &weights.expand {
             Expand::KeysAndValues(expand) => {
                 let normed = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
-                    tokens.for_each(|token| self.append_latent(share, weights, token, rows));
+                    let compressed = space.compressed.rows(share);
+                    tokens
+                        .for_each(|token| self.append_latent(weights, compressed.row(token), rows));
                 };
                 self.products(
                     worker,
@@ -135,23 +137,23 @@ impl Running<'_> {
             return;
         }
         worker.phase(|share| {
+            let (query, absorbed) = (space.query.rows(share), space.absorbed.rows(share));
+            let angles = self.space.angles.rows(share);
             self.attend(share, thread, mix, |token, heads, rows| {
                 match weights.expand {
                     Expand::KeysAndValues(_) => {
-                        let query = space.query.row(share, token);
-                        let dim = shape.head_dim();
+                        let (query, dim) = (query.row(token), shape.head_dim());
+                        let angles = angles.row(mix.span.tokens.start + token);
                         for head in query[heads.start * dim..heads.end * dim].chunks_exact(dim) {
                             let (plain, rotated) = head.split_at(shape.plain_dim);
                             rows.extend_from_slice(plain);
-                            let token = mix.span.tokens.start + token;
-                            self.append_rotated(share, mix.block, token, rotated, rows);
+                            self.append_rotated(mix.block, angles, rotated, rows);
                         }
                     }
                     Expand::Absorbed { .. } => {
                         let dim = shape.rank + shape.rope_dim;
                         for head in heads {
-                            let queries = space.absorbed.row(share, head);
-                            rows.extend_from_slice(&queries[token * dim..][..dim]);
+                            rows.extend_from_slice(&absorbed.row(head)[token * dim..][..dim]);
                         }
                     }
                 }
@@ -184,32 +186,17 @@ impl Running<'_> {
     }
 
     /// Appends the normed latent of a token.
-    fn append_latent(
-        &self,
-        share: &Share,
-        weights: &LatentAttention,
-        token: usize,
-        rows: &mut Vec<f32>,
-    ) {
+    fn append_latent(&self, weights: &LatentAttention, compressed: &[f32], rows: &mut Vec<f32>) {
         let start = rows.len();
         let rank = weights.norm.weight.len();
         rows.resize(start + rank, 0.0);
-        let latent = &self.space.latent.compressed.row(share, token)[..rank];
-        self.norm(&weights.norm, latent, &mut rows[start..]);
+        self.norm(&weights.norm, &compressed[..rank], &mut rows[start..]);
     }
 
-    /// Appends values, rotated by the angles of a token.
-    fn append_rotated(
-        &self,
-        share: &Share,
-        block: &Block,
-        token: usize,
-        values: &[f32],
-        rows: &mut Vec<f32>,
-    ) {
+    /// Appends values, rotated by the angles of their token.
+    fn append_rotated(&self, block: &Block, angles: &[f32], values: &[f32], rows: &mut Vec<f32>) {
         let start = rows.len();
         rows.extend_from_slice(values);
-        let angles = self.space.angles.row(share, token);
         self.rotate(block, angles, values.len(), &mut rows[start..]);
     }
 
@@ -221,14 +208,16 @@ impl Running<'_> {
         shape: &LatentShape,
         weights: &LatentAttention,
     ) {
-        let compressed = &self.space.latent.compressed;
+        let compressed = self.space.latent.compressed.rows(share);
+        let angles = self.space.angles.rows(share);
         self.store_heads(share, mix.index, Side::Keys, |_, token, row| {
-            self.append_latent(share, weights, token, row);
-            let rotated = &compressed.row(share, token)[shape.rank..];
-            self.append_rotated(share, mix.block, token, rotated, row);
+            let compressed = compressed.row(token);
+            self.append_latent(weights, compressed, row);
+            let rotated = &compressed[shape.rank..];
+            self.append_rotated(mix.block, angles.row(token), rotated, row);
         });
         self.store_heads(share, mix.index, Side::Values, |_, token, row| {
-            self.append_latent(share, weights, token, row);
+            self.append_latent(weights, compressed.row(token), row);
         });
     }
 
@@ -236,14 +225,16 @@ impl Running<'_> {
     fn store_expanded(&self, share: &Share, mix: Mix<'_>, shape: &LatentShape) {
         let space = &self.space.latent;
         let both = shape.plain_dim + shape.value_dim;
+        let (compressed, angles) = (space.compressed.rows(share), self.space.angles.rows(share));
+        let keys_and_values = space.keys_and_values.rows(share);
         let head_of = |head: usize, token: usize| {
-            let row = space.keys_and_values.row(share, token);
+            let row = keys_and_values.row(token);
             row[head * both..][..both].split_at(shape.plain_dim)
         };
         self.store_heads(share, mix.index, Side::Keys, |head, token, row| {
             row.extend_from_slice(head_of(head, token).0);
-            let rotated = &space.compressed.row(share, token)[shape.rank..];
-            self.append_rotated(share, mix.block, token, rotated, row);
+            let rotated = &compressed.row(token)[shape.rank..];
+            self.append_rotated(mix.block, angles.row(token), rotated, row);
         });
         self.store_heads(share, mix.index, Side::Values, |head, token, row| {
             row.extend_from_slice(head_of(head, token).1);
@@ -265,12 +256,12 @@ impl Running<'_> {
         if tokens == 0 {
             return;
         }
+        let (queries, angles) = (space.query.rows(share), self.space.angles.rows(share));
         let (heads, absorbed) = space.absorbed.rows_mut(share);
         let cols = space.absorbed.cols();
         for (head, out) in heads.zip(absorbed.chunks_exact_mut(cols)) {
             let out = &mut out[..tokens * dim];
-            let query =
-                |token: usize| &space.query.row(share, token)[head * head_dim..][..head_dim];
+            let query = |token: usize| &queries.row(token)[head * head_dim..][..head_dim];
             let plain = |token: usize, rows: &mut Vec<f32>| {
                 rows.extend_from_slice(&query(token)[..shape.plain_dim]);
             };
@@ -278,7 +269,7 @@ impl Running<'_> {
             for (token, out) in out.chunks_exact_mut(dim).enumerate() {
                 let rotated = &mut out[shape.rank..];
                 rotated.copy_from_slice(&query(token)[shape.plain_dim..]);
-                let angles = self.space.angles.row(share, mix.span.tokens.start + token);
+                let angles = angles.row(mix.span.tokens.start + token);
                 self.rotate(mix.block, angles, shape.rope_dim, rotated);
             }
         }
@@ -296,11 +287,12 @@ impl Running<'_> {
         let space = &self.space.latent;
         let tokens = mix.span.tokens.len();
         let group = Attended::new(&self.pass.config.attention).group;
+        let attended = self.space.attended[mix.span.attended].rows(share);
         let (heads, values) = space.values.rows_mut(share);
         for (head, out) in heads.zip(values.chunks_exact_mut(space.values.cols())) {
             let latent = |token: usize, rows: &mut Vec<f32>| {
                 let one = head % group..head % group + 1;
-                self.gather_heads(share, mix.span, token, (head / group, one), &[], rows);
+                self.gather_heads(attended, mix.span, token, (head / group, one), &[], rows);
             };
             let out = &mut out[..tokens * shape.value_dim];
             self.multiply_head(thread, matrix(head), tokens, latent, (out, shape.value_dim));

@@ -78,8 +78,9 @@ impl Running<'_> {
         let width = self.pass.config.sizes.embedding_length;
         worker.phase(|share| {
             // Of each token what the convolution's input is multiplied by, its output, and the input.
+            let projected = space.projected.rows(share);
             let input = |token: usize, out: &mut [f32]| {
-                let projected = space.projected.row(share, token);
+                let projected = projected.row(token);
                 out.fill(0.0);
                 add_product(level, out, &projected[..width], &projected[2 * width..]);
             };
@@ -90,7 +91,7 @@ impl Running<'_> {
                 &weights.taps,
                 input,
                 |token, out| {
-                    let factors = &space.projected.row(share, token)[width..2 * width];
+                    let factors = &projected.row(token)[width..2 * width];
                     out.iter_mut()
                         .zip(factors)
                         .for_each(|(out, factor)| *out *= factor);
@@ -98,9 +99,9 @@ impl Running<'_> {
             );
         });
         let convolved = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
-            let first = mix.span.tokens.start;
+            let (convolved, first) = (space.convolved.rows(share), mix.span.tokens.start);
             for token in tokens {
-                rows.extend_from_slice(space.convolved.row(share, first + token));
+                rows.extend_from_slice(convolved.row(first + token));
             }
         };
         let out = (&weights.output, mix.out);
@@ -129,8 +130,9 @@ impl Running<'_> {
         products.extend(second);
         self.project(worker, thread, mix, &products, &[]);
         worker.phase(|share| {
+            let projected = space.projected.rows(share);
             let input = |token: usize, out: &mut [f32]| {
-                out.copy_from_slice(space.projected.row(share, token));
+                out.copy_from_slice(projected.row(token));
             };
             self.convolve(share, thread, mix.index, &weights.taps, input, |_, out| {
                 activate(level, Activation::Silu, out);
@@ -140,10 +142,11 @@ impl Running<'_> {
         let gated = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
             let dim = shape.head_dim;
             let heads = space.heads.read(share).chunks_exact(space.heads.cols());
+            let gates = space.gate.rows(share);
             let mut normed = vec![0.0; dim];
             for token in tokens.map(|token| mix.span.tokens.start + token) {
                 let start = rows.len();
-                rows.extend_from_slice(space.gate.row(share, token));
+                rows.extend_from_slice(gates.row(token));
                 for (gate, head) in rows[start..].chunks_exact_mut(dim).zip(heads.clone()) {
                     let values = &head[token * dim..][..dim];
                     let epsilon = self.pass.config.norm_epsilon;
@@ -239,17 +242,20 @@ impl Running<'_> {
     ) {
         let space = &self.space.recurrent;
         let dim = shape.head_dim;
+        let convolved = space.convolved.rows(share);
+        let rates = space.rates.each_ref().map(|rates| rates.rows(share));
         let (mut query, mut key) = (vec![0.0; dim], vec![0.0; dim]);
         let key_head = shape.key_head(head);
         for (token, out) in tokens.zip(outputs.chunks_exact_mut(dim)) {
-            let row = space.convolved.row(share, token);
+            let row = convolved.row(token);
             let (queries, rest) = row.split_at(shape.key_length());
             let (keys, values) = rest.split_at(shape.key_length());
             self.unit(&queries[key_head * dim..][..dim], &mut query);
             self.unit(&keys[key_head * dim..][..dim], &mut key);
             let scale = 1.0 / (dim as f32).sqrt();
             query.iter_mut().for_each(|value| *value *= scale);
-            let [rate, decay] = self.rates(share, shape, weights, head, token);
+            let [rate, decay] =
+                self::rates(shape, weights, head, rates.map(|rates| rates.row(token)));
             let step = DeltaStep {
                 query: &query,
                 key: &key,
@@ -269,32 +275,29 @@ impl Running<'_> {
             .zip(values)
             .for_each(|(out, value)| *out = value * scale);
     }
+}
 
-    /// How much a value head learns of a token, and what remains of its state before.
-    fn rates(
-        &self,
-        share: &Share,
-        shape: &DeltaShape,
-        weights: &DeltaNet,
-        head: usize,
-        token: usize,
-    ) -> [f32; 2] {
-        let [both, one] = &self.space.recurrent.rates;
-        let [rate, decay] = match weights.rates {
-            Rates::Separate { .. } => [both.row(share, token)[head], one.row(share, token)[head]],
-            Rates::Fused(_) => {
-                let shared = shape.value_heads / shape.key_heads;
-                let place = head / shared * 2 * shared + head % shared;
-                let row = both.row(share, token);
-                [row[place], row[place + shared]]
-            }
-        };
-        // softplus; beyond 20 it is the identity in f32
-        let x = decay + weights.decay_bias[head];
-        let grown = if x > 20.0 { x } else { x.exp().ln_1p() };
-        [
-            1.0 / (1.0 + (-rate).exp()),
-            (grown * weights.decay[head]).exp(),
-        ]
-    }
+/// How much a value head learns of a token, and what remains of its state before. `both` and `one` are the
+/// token's rows of the buffers of rates.
+fn rates(
+    shape: &DeltaShape,
+    weights: &DeltaNet,
+    head: usize,
+    [both, one]: [&[f32]; 2],
+) -> [f32; 2] {
+    let [rate, decay] = match weights.rates {
+        Rates::Separate { .. } => [both[head], one[head]],
+        Rates::Fused(_) => {
+            let shared = shape.value_heads / shape.key_heads;
+            let place = head / shared * 2 * shared + head % shared;
+            [both[place], both[place + shared]]
+        }
+    };
+    // softplus; beyond 20 it is the identity in f32
+    let x = decay + weights.decay_bias[head];
+    let grown = if x > 20.0 { x } else { x.exp().ln_1p() };
+    [
+        1.0 / (1.0 + (-rate).exp()),
+        (grown * weights.decay[head]).exp(),
+    ]
 }
