@@ -11,6 +11,7 @@ use crate::gguf::{Array, Gguf};
 use crate::{Error, Result};
 
 use super::hash::Secret;
+use super::memo::Memo;
 use super::pretokenizer::PreTokenizer;
 use super::stand_in::stand_in;
 use super::vocab::{Index, Texts, Vocab, shown};
@@ -61,7 +62,6 @@ struct Symbol {
 /// Memory used again for every piece.
 #[derive(Debug, Default)]
 struct Scratch {
-    pieces: Vec<Range<usize>>,
     stand_ins: String,
     symbols: Vec<Symbol>,
     /// Rank and left symbol of pairs that could be merged; some of them no longer exist.
@@ -93,20 +93,27 @@ impl Bpe {
         &self.pre
     }
 
-    /// Appends the tokens of a text without special tokens.
-    pub(super) fn encode(&self, vocab: &Vocab, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-        let escaped;
-        let text = if self.pre.escapes_spaces() {
-            escaped = text.replace(' ', "▁");
-            &escaped
-        } else {
-            text
-        };
+    /// Appends the tokens of a range of the text, in which no special tokens are.
+    pub(super) fn encode(
+        &self,
+        vocab: &Vocab,
+        text: &str,
+        range: Range<usize>,
+        memo: &mut Memo,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
         let mut scratch = Scratch::default();
-        let mut pieces = std::mem::take(&mut scratch.pieces);
-        self.pre.split(text, &mut pieces)?;
+        let mut pieces = Vec::new();
+        self.pre.split(text, range, &mut pieces)?;
         for piece in pieces {
-            self.encode_piece(vocab, &text[piece], &mut scratch, ids);
+            memo.encode(text, piece, ids, |piece, ids| {
+                if self.pre.escapes_spaces() {
+                    let escaped = piece.replace(' ', "▁");
+                    self.encode_piece(vocab, &escaped, &mut scratch, ids);
+                } else {
+                    self.encode_piece(vocab, piece, &mut scratch, ids);
+                }
+            });
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod bpe;
 mod cut;
 mod decode;
 mod hash;
+mod memo;
 mod pretokenizer;
 mod scanner;
 mod special;
@@ -32,6 +33,7 @@ use crate::{Error, Result};
 use bpe::Bpe;
 use cut::{Cutter, Fragment};
 use decode::Spelling;
+use memo::Memo;
 use pretokenizer::PreTokenizer;
 pub(crate) use pretokenizer::names as pre_tokenizers;
 use special::{Specials, Strips};
@@ -199,12 +201,14 @@ impl Tokenizer {
         if options.add_special && self.0.adds_bos {
             ids.extend(specials.id(SpecialToken::BeginningOfSequence));
         }
+        let mut memo = Memo::new(text.len());
         let mut after_special = true;
         for fragment in cutter.cut(vocab, text, literal) {
             match fragment {
                 Fragment::Special(id) => ids.push(id),
                 Fragment::Text(ref range) => {
-                    self.encode_plain(&text[range.clone()], after_special, &mut ids)?;
+                    let range = range.clone();
+                    self.encode_plain(text, range, after_special, &mut memo, &mut ids)?;
                 }
             }
             after_special = matches!(fragment, Fragment::Special(_));
@@ -218,7 +222,14 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    fn encode_plain(&self, text: &str, after_special: bool, ids: &mut Vec<u32>) -> Result<()> {
+    fn encode_plain(
+        &self,
+        text: &str,
+        range: Range<usize>,
+        after_special: bool,
+        memo: &mut Memo,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
         let Inner {
             model,
             vocab,
@@ -226,10 +237,13 @@ impl Tokenizer {
             ..
         } = &*self.0;
         match model {
-            Model::Bpe(bpe) => bpe.encode(vocab, text, ids)?,
-            Model::Spm(spm) => spm.encode(vocab, text, *space_prefix && after_special, ids),
-            Model::WordPiece(wordpiece) => wordpiece.encode(vocab, text, ids),
-            Model::Unigram(unigram) => unigram.encode(vocab, text, ids),
+            Model::Bpe(bpe) => bpe.encode(vocab, text, range, memo, ids)?,
+            Model::Spm(spm) => {
+                let prefix = *space_prefix && after_special;
+                spm.encode(vocab, text, range, prefix, memo, ids);
+            }
+            Model::WordPiece(wordpiece) => wordpiece.encode(vocab, &text[range], ids),
+            Model::Unigram(unigram) => unigram.encode(vocab, &text[range], ids),
             Model::None => {}
         }
         Ok(())

@@ -336,15 +336,20 @@ impl PreTokenizer {
         self.row.flags & flag != 0
     }
 
-    /// Cuts the text into pieces, which cover it without gaps.
+    /// Cuts a range of the text into pieces, which cover it without gaps.
     ///
     /// # Errors
     ///
     /// [`Error::Argument`] if a regex gives up: a text can make it backtrack without end.
-    pub(super) fn split(&self, text: &str, pieces: &mut Vec<Range<usize>>) -> Result<()> {
+    pub(super) fn split(
+        &self,
+        text: &str,
+        range: Range<usize>,
+        pieces: &mut Vec<Range<usize>>,
+    ) -> Result<()> {
         pieces.clear();
-        if !text.is_empty() {
-            pieces.push(0..text.len());
+        if !range.is_empty() {
+            pieces.push(range);
         }
         let mut finer = Vec::new();
         for splitter in &self.splitters {
@@ -484,11 +489,11 @@ mod tests {
         for row in ROWS {
             let pre = PreTokenizer::by_name(row.names[0]).unwrap();
             let mut pieces = Vec::new();
-            pre.split(text, &mut pieces).unwrap();
+            pre.split(text, 0..text.len(), &mut pieces).unwrap();
             assert!(pieces.iter().all(|piece| !piece.is_empty()));
             let joined: String = pieces.iter().map(|piece| &text[piece.clone()]).collect();
             assert_eq!(joined, text, "{}", row.names[0]);
-            pre.split("", &mut pieces).unwrap();
+            pre.split("", 0..0, &mut pieces).unwrap();
             assert!(pieces.is_empty());
         }
     }

@@ -314,15 +314,34 @@ proptest! {
     }
 
     #[test]
-    fn spm_agrees_with_the_naive_version(text in "[abc]{0,24}") {
+    fn words_that_come_again_are_encoded_alike(
+        words in prop::collection::vec(" [abc]{1,4}", 0..40),
+        merges in prop::collection::vec(("[abc]{1,2}", "[abc]{1,2}"), 0..12),
+    ) {
+        let merges: Vec<_> = merges.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        let tokenizer = build(&bpe_entries("gpt-2", &merges)).unwrap();
+        let each: Vec<_> = words.iter().flat_map(|word| merge_naively(word, &merges)).collect();
+        prop_assert_eq!(tokens(&tokenizer, &words.concat()), each);
+    }
+
+    #[test]
+    fn spm_agrees_with_the_naive_version(
+        half in "[abcé ]{0,24}",
+        times in 1..3_usize,
+        space_prefix: bool,
+    ) {
         let vocabulary = [
-            ("a", -9.0), ("b", -9.0), ("c", -9.0), ("ab", -1.0), ("ba", -1.0), ("abc", -3.0),
-            ("cc", -2.0), ("bab", -0.5), ("aab", -4.0), ("ccab", -0.1),
+            ("a", -9.0), ("b", -9.0), ("c", -9.0), ("é", -9.0), ("ab", -1.0), ("ba", -1.0),
+            ("abc", -3.0), ("cc", -2.0), ("bab", -0.5), ("aab", -4.0), ("ccab", -0.1), ("▁", -9.0),
+            ("▁▁", -0.6), ("▁a", -0.7), ("▁ab", -0.2), ("b▁", -0.3), ("éb", -1.0), ("▁é", -5.0),
         ];
         let mut entries = spm_entries(&vocabulary);
-        entries.push(("tokenizer.ggml.add_space_prefix", V::Bool(false)));
+        entries.push(("tokenizer.ggml.add_space_prefix", V::Bool(space_prefix)));
         let tokenizer = build(&entries).unwrap();
-        prop_assert_eq!(tokens(&tokenizer, &text), join_naively(&text, &vocabulary));
+        let text = half.repeat(times);
+        let prefix = if space_prefix && !text.is_empty() { "▁" } else { "" };
+        let escaped = format!("{prefix}{}", text.replace(' ', "▁"));
+        prop_assert_eq!(tokens(&tokenizer, &text), join_naively(&escaped, &vocabulary));
     }
 
     #[test]
