@@ -18,16 +18,27 @@
 //! A file without a template is an error that says so. [`ChatTemplate::named`] has well-known ones to
 //! choose from, and [`Chat::new`] takes any; which one is right, the model's publisher says.
 //!
+//! What a model thinks before it answers, and the calls of tools that it makes, are told apart from the
+//! answer by the markers that its template has: see [`Answer`] and [`Chat::reply`].
+//!
 //! Text of messages never becomes a control token, whatever it contains: only what the template
 //! wrote itself does, see [`Prompt`].
 
-use std::iter::FusedIterator;
+mod call_style;
+mod calls;
+mod conversation;
+mod markers;
+mod reply;
+mod splitter;
 
-use crate::{
-    Completion, Error, FinishReason, GenerateOptions, Generation, Model, Piece, Result, Session,
-    Timings,
-};
+#[cfg(test)]
+mod tests;
 
+use crate::{GenerateOptions, Model, Result, Session};
+
+use conversation::{Conversation, Encoded};
+
+pub use self::reply::{Answer, AnswerPiece, Reply};
 pub use crate::template::{ChatTemplate, Json, Message, Prompt, RenderOptions, ToolCall};
 
 /// The name of templates for conversations with tools.
@@ -39,7 +50,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if the file has none; the errors of
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if the file has none; the errors of
     /// [`ChatTemplate::new`].
     pub fn chat_template(&self) -> Result<ChatTemplate> {
         let template = ChatTemplate::from_gguf(self.gguf(), None)?;
@@ -56,7 +67,7 @@ impl Model {
         let key = format!("tokenizer.chat_template.{TOOL_USE}");
         if self.gguf().value(&key).is_some() {
             let template = ChatTemplate::from_gguf(self.gguf(), Some(TOOL_USE))?;
-            chat.tool_template = Some(template.with_tokens_of(self.tokenizer()));
+            chat.conversation.tool_template = Some(template.with_tokens_of(self.tokenizer()));
         }
         Ok(chat)
     }
@@ -92,11 +103,7 @@ impl Model {
 #[derive(Debug)]
 pub struct Chat {
     session: Session,
-    template: ChatTemplate,
-    /// Used instead where there are tools.
-    tool_template: Option<ChatTemplate>,
-    render_options: RenderOptions,
-    messages: Vec<Message>,
+    conversation: Conversation,
     /// What the session has evaluated, and perhaps more behind it.
     tokens: Vec<u32>,
 }
@@ -113,10 +120,7 @@ impl Chat {
         };
         Chat {
             session,
-            template,
-            tool_template: None,
-            render_options: RenderOptions::new(),
-            messages: Vec::new(),
+            conversation: Conversation::new(template),
             tokens: Vec::new(),
         }
     }
@@ -124,37 +128,84 @@ impl Chat {
     /// Sets the instructions for the whole conversation, or changes them.
     pub fn system(&mut self, text: impl Into<String>) {
         let message = Message::system(text);
-        match self
-            .messages
+        let messages = &mut self.conversation.messages;
+        match messages
             .first_mut()
             .filter(|first| first.role() == "system")
         {
             Some(first) => *first = message,
-            None => self.messages.insert(0, message),
+            None => messages.insert(0, message),
         }
     }
 
     /// Sets what the template gets besides the messages: tools, and variables such as
     /// `enable_thinking`.
     pub fn render_options(&mut self, options: RenderOptions) {
-        self.render_options = options;
+        self.conversation.render_options = options;
+    }
+
+    /// Whether the conversation goes on when the context is full. Default: no, then that is an
+    /// [`Error::ContextFull`](crate::Error::ContextFull), or the answer's
+    /// [`FinishReason::ContextFull`](crate::FinishReason::ContextFull).
+    ///
+    /// If it does, the model forgets the oldest turns, but never what the system says: as many that
+    /// what is left takes at most half of the context, which is evaluated again. The messages stay
+    /// in [`Chat::messages`]. A single turn that is too long ends as without it.
+    pub fn context_shift(&mut self, shift: bool) {
+        self.conversation.shifts = shift;
     }
 
     /// Adds a message without an answer: what a tool gave back, or an earlier conversation.
     pub fn push(&mut self, message: Message) {
-        self.messages.push(message);
+        self.conversation.messages.push(message);
     }
 
     /// All messages so far.
     #[must_use]
     pub fn messages(&self) -> &[Message] {
-        &self.messages
+        &self.conversation.messages
     }
 
     /// All messages so far, to be changed: what stays the same from the beginning is not evaluated
     /// again.
     pub fn messages_mut(&mut self) -> &mut Vec<Message> {
-        &mut self.messages
+        &mut self.conversation.messages
+    }
+
+    /// Takes back the last message of the user and what followed, and gives that message. Sent again,
+    /// as it was or changed, it costs only what is not the same.
+    ///
+    /// ```
+    /// # fn main() -> gristmill::Result<()> {
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/demo.gguf");
+    /// # let model = gristmill::Model::open(path)?;
+    /// # use gristmill::{GenerateOptions, chat::{Chat, ChatTemplate}};
+    /// # let mut chat = Chat::new(model.session()?, ChatTemplate::named("chatml")?);
+    /// # let options = GenerateOptions::new().max_tokens(4);
+    /// chat.send("Once upon a thyme", &options)?.finish()?;
+    /// let said = chat.undo();
+    /// assert_eq!(said.as_ref().and_then(|said| said.content()), Some("Once upon a thyme"));
+    /// assert!(chat.messages().is_empty());
+    /// chat.send("Once upon a time", &options)?.finish()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn undo(&mut self) -> Option<Message> {
+        self.conversation.undo()
+    }
+
+    /// A second conversation that has come as far as this one, and goes on by itself: nothing is
+    /// evaluated again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::fork`].
+    pub fn fork(&mut self) -> Result<Chat> {
+        Ok(Chat {
+            session: self.session.fork()?,
+            conversation: self.conversation.clone(),
+            tokens: self.tokens.clone(),
+        })
     }
 
     /// The session, which stands where the last turn ended.
@@ -166,6 +217,9 @@ impl Chat {
     /// Says something as the user, and gives the model's answer piece by piece. The answer becomes
     /// a message when it ends, or when it is dropped: then as far as it was given.
     ///
+    /// What the model thinks before its answer, and the tools that it calls, are no part of the
+    /// text: see [`AnswerPiece`].
+    ///
     /// # Errors
     ///
     /// As [`Chat::reply`]; the conversation is as before then.
@@ -174,74 +228,80 @@ impl Chat {
         text: impl Into<String>,
         options: &GenerateOptions,
     ) -> Result<Reply<'_>> {
-        let before = self.messages.len();
-        self.messages.push(Message::user(text));
+        let before = self.messages().len();
+        self.push(Message::user(text));
         self.start(options, before)
     }
 
     /// As [`Chat::send`], but answers the messages so far.
     ///
+    /// ```no_run
+    /// use gristmill::GenerateOptions;
+    /// use gristmill::chat::{Json, Message, RenderOptions};
+    ///
+    /// # fn weather(_: &Json) -> String { String::new() }
+    /// # fn main() -> gristmill::Result<()> {
+    /// let tool: Json = r#"{"type": "function", "function": {"name": "weather", "description":
+    ///     "The weather of today", "parameters": {"type": "object", "properties": {"city":
+    ///     {"type": "string"}}, "required": ["city"]}}}"#.parse()?;
+    /// let mut chat = gristmill::Model::open("model.gguf")?.chat()?;
+    /// chat.render_options(RenderOptions::new().tools([tool]));
+    /// chat.push(Message::user("Do I need an umbrella in Lisbon?"));
+    /// loop {
+    ///     let answer = chat.reply(&GenerateOptions::new())?.finish()?;
+    ///     for call in &answer.tool_calls {
+    ///         chat.push(Message::tool_result(call, weather(call.arguments())));
+    ///     }
+    ///     if answer.tool_calls.is_empty() {
+    ///         println!("{}", answer.text);
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Those of [`ChatTemplate::render`], of [`Tokenizer::encode`](crate::tokenizer::Tokenizer::encode)
-    /// and of [`Session::generate`]; [`Error::ContextFull`] if the
-    /// conversation has become too long: remove messages, or begin a new one.
+    /// and of [`Session::generate`]; [`Error::ContextFull`](crate::Error::ContextFull) if the
+    /// conversation has become too long: remove messages, begin a new one, or see
+    /// [`Chat::context_shift`].
     pub fn reply(&mut self, options: &GenerateOptions) -> Result<Reply<'_>> {
-        self.start(options, self.messages.len())
+        self.start(options, self.messages().len())
     }
 
     /// Begins an answer; where that fails, the messages from `before` on are taken back.
     fn start(&mut self, options: &GenerateOptions, before: usize) -> Result<Reply<'_>> {
-        let tokens = match self.encode() {
-            Ok(tokens) => tokens,
+        let capacity = self.session.context_length();
+        let tokenizer = self.session.model().tokenizer();
+        let encoded = self.conversation.encode(tokenizer, capacity, &[]);
+        let Encoded { tokens, prompt } = match encoded {
+            Ok(encoded) => encoded,
             Err(error) => {
-                self.messages.truncate(before);
+                self.conversation.messages.truncate(before);
                 return Err(error);
             }
         };
         let kept = self.rewind(&tokens);
-        let stop = self.template().stop();
+        let stop = self.conversation.template().stop();
         let options = stop.map_or(options.clone(), |stop| options.clone().stop(stop));
         let (same, new) = tokens.split_at(kept);
         match self.session.generate_behind(same, new, &options) {
             Ok(generation) => {
+                let splitter = self.conversation.splitter(&prompt);
                 self.tokens.extend(new);
-                Ok(Reply {
+                Ok(Reply::new(
                     generation,
-                    messages: &mut self.messages,
-                    tokens: &mut self.tokens,
-                    text: String::new(),
-                })
+                    &mut self.conversation,
+                    &mut self.tokens,
+                    splitter,
+                ))
             }
             Err(error) => {
-                self.messages.truncate(before);
+                self.conversation.messages.truncate(before);
                 Err(error)
             }
-        }
-    }
-
-    fn template(&self) -> &ChatTemplate {
-        match &self.tool_template {
-            Some(template) if self.render_options.has_tools() => template,
-            _ => &self.template,
-        }
-    }
-
-    /// The whole conversation in tokens, as many as fit.
-    fn encode(&self) -> Result<Vec<u32>> {
-        let prompt = self
-            .template()
-            .render(&self.messages, &self.render_options)?;
-        let tokens = prompt.encode(self.session.model().tokenizer())?;
-        let capacity = self.session.context_length();
-        match tokens.len() {
-            0 => Err(Error::Argument {
-                name: "messages",
-                expected: "a conversation".into(),
-                found: "one of which the template writes nothing".into(),
-            }),
-            needed if needed > capacity => Err(Error::ContextFull { capacity, needed }),
-            _ => Ok(tokens),
         }
     }
 
@@ -251,73 +311,8 @@ impl Chat {
         self.tokens.truncate(self.session.position());
         let pairs = self.tokens.iter().zip(tokens);
         let same = pairs.take_while(|(old, new)| old == new).count();
-        let mut same = same.min(tokens.len() - 1);
-        if self.session.truncate(same).is_err() {
-            self.session.clear();
-            same = 0;
-        }
+        let same = self.session.rewind_to(same.min(tokens.len() - 1));
         self.tokens.truncate(same);
         same
-    }
-}
-
-/// The pieces of an answer as [`Chat::send`] generates them.
-#[derive(Debug)]
-pub struct Reply<'chat> {
-    generation: Generation<'chat>,
-    messages: &'chat mut Vec<Message>,
-    tokens: &'chat mut Vec<u32>,
-    text: String,
-}
-
-impl Reply<'_> {
-    /// Why it ended; `None` before the last piece. The end of a turn in a named template that the
-    /// vocabulary has no token for is a stop string behind those of the options.
-    #[must_use]
-    pub fn finish_reason(&self) -> Option<FinishReason> {
-        self.generation.finish_reason()
-    }
-
-    /// How long it took so far. The prompt's tokens are those that were not evaluated before.
-    #[must_use]
-    pub fn timings(&self) -> Timings {
-        self.generation.timings()
-    }
-
-    /// Generates what is left, and gives it as one.
-    ///
-    /// # Errors
-    ///
-    /// The first error that the iterator gives.
-    pub fn finish(mut self) -> Result<Completion> {
-        let completion = Completion::gather(&mut self)?;
-        Ok(Completion {
-            finish_reason: self.finish_reason().unwrap_or(FinishReason::Failed),
-            timings: self.timings(),
-            ..completion
-        })
-    }
-}
-
-impl Iterator for Reply<'_> {
-    type Item = Result<Piece>;
-
-    fn next(&mut self) -> Option<Result<Piece>> {
-        let piece = self.generation.next()?;
-        if let Ok(piece) = &piece {
-            self.text.push_str(&piece.text);
-            self.tokens.extend(&piece.tokens);
-        }
-        Some(piece)
-    }
-}
-
-impl FusedIterator for Reply<'_> {}
-
-impl Drop for Reply<'_> {
-    fn drop(&mut self) {
-        self.tokens.extend(self.generation.pending_tokens());
-        let text = std::mem::take(&mut self.text);
-        self.messages.push(Message::assistant(text));
     }
 }

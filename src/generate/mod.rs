@@ -194,6 +194,7 @@ impl Session {
             prompt: Some(prompt),
             piece: Piece::default(),
             finish_reason: None,
+            when_full: WhenFull::End,
             timings,
         })
     }
@@ -252,7 +253,18 @@ pub struct Generation<'session> {
     /// The next piece, as far as it has come.
     piece: Piece,
     finish_reason: Option<FinishReason>,
+    when_full: WhenFull,
     timings: Timings,
+}
+
+/// What happens when the session has no position left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhenFull {
+    End,
+    /// The iterator pauses, see [`Generation::hold_when_full`].
+    Hold,
+    /// It has.
+    Held,
 }
 
 impl Generation<'_> {
@@ -271,6 +283,39 @@ impl Generation<'_> {
     /// Tokens that were chosen and are in no piece yet.
     pub(crate) fn pending_tokens(&self) -> &[u32] {
         &self.piece.tokens
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// Shows control tokens with these texts.
+    pub(crate) fn show_tokens(&mut self, texts: impl IntoIterator<Item = &'static str>) {
+        self.decoder.show(texts);
+    }
+
+    /// Pauses when the session has no position left: the iterator gives `None` without a reason,
+    /// and goes on after [`Generation::resume`] or [`Generation::end_full`].
+    pub(crate) fn hold_when_full(&mut self) {
+        self.when_full = WhenFull::Hold;
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.when_full == WhenFull::Held && self.finish_reason.is_none()
+    }
+
+    /// Ends a generation that is held.
+    pub(crate) fn end_full(&mut self) {
+        self.end(FinishReason::ContextFull);
+    }
+
+    /// Goes on behind these tokens instead, of which the session has evaluated the first `same`.
+    pub(crate) fn resume(&mut self, same: usize, tokens: &[u32]) {
+        let same = self.session.rewind_to(same);
+        let rest = &tokens[same..];
+        self.timings.prompt_tokens += rest.len();
+        self.prompt = Some(rest.to_vec());
+        self.when_full = WhenFull::Hold;
     }
 
     /// Generates what is left, and gives it as one.
@@ -345,7 +390,10 @@ impl Generation<'_> {
         if self.timings.generated_tokens >= max_tokens {
             self.end(FinishReason::MaxTokens);
         } else if self.session.position() == self.session.context_length() {
-            self.end(FinishReason::ContextFull);
+            match self.when_full {
+                WhenFull::End => self.end(FinishReason::ContextFull),
+                _ => self.when_full = WhenFull::Held,
+            }
         }
         Ok(())
     }
@@ -393,6 +441,9 @@ impl Iterator for Generation<'_> {
 
     fn next(&mut self) -> Option<Result<Piece>> {
         while self.finish_reason.is_none() && self.piece.text.is_empty() {
+            if self.is_held() {
+                return None;
+            }
             if let Err(error) = self.step() {
                 self.finish_reason = Some(FinishReason::Failed);
                 self.piece = Piece::default();

@@ -292,6 +292,15 @@ impl Session {
         Ok(())
     }
 
+    /// Forgets the tokens from `position` on, or all of them where this model cannot forget in part;
+    /// gives the position it then has.
+    pub(crate) fn rewind_to(&mut self, position: usize) -> usize {
+        if self.truncate(position).is_err() {
+            self.clear();
+        }
+        self.position
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.position = 0;

@@ -49,6 +49,15 @@ impl Json {
         }
     }
 
+    /// An object's entry, to be changed.
+    #[must_use]
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Json> {
+        match self {
+            Json::Object(entries) => entries.iter_mut().find(|(k, _)| k == key).map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
     /// The text, if it is one.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
@@ -142,6 +151,13 @@ pub(super) fn parse(text: &str) -> std::result::Result<Json, String> {
             let found: String = parser.rest().chars().take(20).collect();
             format!("{found:?} at byte {}", parser.at)
         })
+}
+
+/// Reads the JSON at the beginning of a text, and gives what stands behind it.
+pub(crate) fn parse_prefix(text: &str) -> Option<(Json, &str)> {
+    let mut parser = Parser { text, at: 0 };
+    let json = parser.value(0)?;
+    Some((json, parser.rest()))
 }
 
 /// Stands at what it does not understand when it fails.

@@ -54,6 +54,24 @@ impl Message {
         Message::new("tool", text.into())
     }
 
+    /// What a call gave back, with the name and the id that it had.
+    ///
+    /// ```
+    /// use gristmill::chat::{Json, Message, ToolCall};
+    ///
+    /// let call = ToolCall::new("weather", Json::object([("city", "Lisboa".into())])).with_id("w1");
+    /// let message = Message::tool_result(&call, "21.5 °C");
+    /// assert_eq!(message.field("tool_call_id"), Some(&"w1".into()));
+    /// ```
+    #[must_use]
+    pub fn tool_result(call: &ToolCall, text: impl Into<String>) -> Message {
+        let message = Message::tool(text).with("name", call.name());
+        match call.id() {
+            Some(id) => message.with("tool_call_id", id),
+            None => message,
+        }
+    }
+
     fn new(role: &str, text: String) -> Message {
         Message {
             role: role.to_owned(),
@@ -86,16 +104,32 @@ impl Message {
         })
     }
 
+    /// The message as [`Message::from_json`] reads it.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let role = ("role".to_owned(), Json::from(&*self.role));
+        Json::Object(
+            [role]
+                .into_iter()
+                .chain(self.fields.iter().cloned())
+                .collect(),
+        )
+    }
+
     /// Adds or replaces a field, such as `name`, `tool_call_id` or `reasoning_content`. The role
     /// stays.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<Json>) -> Message {
-        let (key, value) = (key.into(), value.into());
+        self.set(key, value.into());
+        self
+    }
+
+    pub(crate) fn set(&mut self, key: impl Into<String>, value: Json) {
+        let key = key.into();
         match self.fields.iter_mut().find(|(known, _)| *known == key) {
             Some((_, old)) => *old = value,
             None => self.fields.push((key, value)),
         }
-        self
     }
 
     /// The calls of tools that the model made.
@@ -173,11 +207,29 @@ impl ToolCall {
         }
     }
 
-    /// The id by which the tool's answer names the call.
+    /// Adds the id by which the tool's answer names the call.
     #[must_use]
-    pub fn id(mut self, id: impl Into<String>) -> ToolCall {
+    pub fn with_id(mut self, id: impl Into<String>) -> ToolCall {
         self.id = Some(id.into());
         self
+    }
+
+    /// The id, if there is one.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The name of the tool.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the tool is given: an object, unless a model wrote something else.
+    #[must_use]
+    pub fn arguments(&self) -> &Json {
+        &self.arguments
     }
 
     fn into_json(self) -> Json {

@@ -39,6 +39,8 @@ use render::{Machine, Scope};
 use text::Text;
 use value::{Budget, Value};
 
+pub(crate) use json::parse_prefix as parse_json_prefix;
+
 pub use json::Json;
 pub use message::{Message, ToolCall};
 
@@ -186,8 +188,8 @@ impl RenderOptions {
         self
     }
 
-    pub(crate) fn has_tools(&self) -> bool {
-        self.tools.as_ref().is_some_and(|tools| !tools.is_empty())
+    pub(crate) fn tools_given(&self) -> &[Json] {
+        self.tools.as_deref().unwrap_or_default()
     }
 
     fn clock(&self) -> Clock {
@@ -219,6 +221,19 @@ impl Prompt {
     #[must_use]
     pub fn input(&self) -> &[Range<usize>] {
         &self.input
+    }
+
+    /// What the template wrote itself: all of it, and the part behind all that came from outside.
+    pub(crate) fn written(&self) -> (String, &str) {
+        let mut written = String::new();
+        let mut at = 0;
+        for input in &self.input {
+            written.push_str(&self.text[at..input.start]);
+            at = input.end;
+        }
+        let tail = &self.text[at..];
+        written.push_str(tail);
+        (written, tail)
     }
 
     /// The token ids: control tokens are found in what the template wrote, and nowhere else.

@@ -111,6 +111,8 @@ fn drop_spaces(text: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<u8> {
 pub struct StreamDecoder {
     tokenizer: Tokenizer,
     special: bool,
+    /// Control tokens that are shown all the same, in order.
+    shown: Vec<u32>,
     /// An incomplete character: at most three bytes.
     pending: Vec<u8>,
     text: String,
@@ -125,9 +127,19 @@ impl StreamDecoder {
         StreamDecoder {
             tokenizer,
             special: render_special,
+            shown: Vec::new(),
             pending: Vec::new(),
             text: String::new(),
         }
+    }
+
+    /// Shows also the tokens that these texts are, if they are any.
+    pub(crate) fn show(&mut self, texts: impl IntoIterator<Item = &'static str>) {
+        let ids = texts
+            .into_iter()
+            .filter_map(|text| self.tokenizer.token_id(text));
+        self.shown.extend(ids.collect::<Vec<u32>>());
+        self.shown.sort_unstable();
     }
 
     /// Takes a token and gives the text that became complete with it; often one word, sometimes
@@ -138,7 +150,8 @@ impl StreamDecoder {
     /// [`Error::Argument`](crate::Error::Argument) if the vocabulary has no such token; the
     /// decoder is as it was before.
     pub fn push(&mut self, id: u32) -> Result<&str> {
-        let piece = self.tokenizer.piece(id, self.special)?;
+        let special = self.special || self.shown.binary_search(&id).is_ok();
+        let piece = self.tokenizer.piece(id, special)?;
         self.pending.extend_from_slice(&piece);
         self.text.clear();
         let mut complete = 0;
