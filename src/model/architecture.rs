@@ -16,12 +16,15 @@ pub(crate) struct Architecture {
     /// `general.architecture`, and the prefix of the metadata keys.
     pub(crate) name: &'static str,
     pub(crate) mixers: Mixers,
+    /// Whether a token sees only those before it, where `attention.causal` does not say. If not, the model
+    /// is an encoder: it has no logits, and reads a text at once.
+    pub(crate) is_causal: bool,
     pub(crate) positions: Positions,
     pub(crate) norm: NormKind,
     pub(crate) layout: Layout,
-    /// Names of the tensors of two norms, which differ between architectures.
+    /// Names of the tensors of two norms, which differ between architectures. Not all have the second.
     pub(crate) feed_forward_norm: &'static str,
-    pub(crate) output_norm: &'static str,
+    pub(crate) output_norm: Option<&'static str>,
     pub(crate) query_key_norm: QueryKeyNorm,
     pub(crate) activation: Activation,
     pub(crate) gate: Gate,
@@ -90,6 +93,8 @@ pub(crate) enum Layout {
     Sandwich,
     /// `x += norm A(x); x += norm F(x)`
     After,
+    /// `x = norm(x + A(x)); x = norm(x + F(x))`, and `x = norm x` before the first block.
+    AfterSum,
 }
 
 /// Norms of queries and keys.
@@ -153,6 +158,9 @@ pub(crate) struct WindowRule {
     pub(crate) default: Option<usize>,
     /// Every block that is last of so many sees everything.
     pub(crate) pattern: usize,
+    /// Whether half of an encoder's window lies before a token and half behind it; otherwise all of it
+    /// lies before.
+    pub(crate) is_symmetric: bool,
     /// Whether RoPE is scaled in blocks with a window as elsewhere.
     pub(crate) scaled: bool,
     /// RoPE's base in blocks with a window where `rope.freq_base_swa` is missing; none for that of the
@@ -175,11 +183,12 @@ pub(crate) enum YarnRule {
 const LLAMA: Architecture = Architecture {
     name: "llama",
     mixers: Mixers::Attention,
+    is_causal: true,
     positions: Positions::Rope(Pairing::Adjacent),
     norm: NormKind::Rms,
     layout: Layout::Sequential,
     feed_forward_norm: "ffn_norm",
-    output_norm: "output_norm",
+    output_norm: Some("output_norm"),
     query_key_norm: QueryKeyNorm::None,
     activation: Activation::Silu,
     gate: Gate::Separate,
@@ -237,6 +246,36 @@ const GEMMA: Architecture = Architecture {
     ..LLAMA
 };
 
+const GEMMA3: Architecture = Architecture {
+    name: "gemma3",
+    layout: Layout::Sandwich,
+    query_key_norm: QueryKeyNorm::Head,
+    soft_caps: SoftCaps::Logits,
+    window: Some(WindowRule {
+        default: None,
+        pattern: 6,
+        is_symmetric: false,
+        scaled: false,
+        freq_base: Some(10_000.0),
+    }),
+    wide_scale_blocks: Some(62),
+    ..GEMMA
+};
+
+/// Encoders.
+const BERT: Architecture = Architecture {
+    name: "bert",
+    is_causal: false,
+    positions: Positions::Learned,
+    norm: NormKind::Layer,
+    layout: Layout::AfterSum,
+    output_norm: None,
+    activation: Activation::Gelu,
+    gate: Gate::None,
+    experts: None,
+    ..LLAMA
+};
+
 const HUNYUAN: Architecture = Architecture {
     name: "hunyuan-dense",
     query_key_norm: QueryKeyNorm::RotatedHead,
@@ -265,6 +304,7 @@ const ARCHITECTURES: &[Architecture] = &[
         experts: None,
         ..LLAMA
     },
+    BERT,
     Architecture {
         name: "command-r",
         norm: NormKind::Layer,
@@ -326,25 +366,27 @@ const ARCHITECTURES: &[Architecture] = &[
         window: Some(WindowRule {
             default: Some(4096),
             pattern: 2,
+            is_symmetric: false,
             scaled: true,
             freq_base: None,
         }),
         wide_scale_blocks: Some(46),
         ..GEMMA
     },
+    GEMMA3,
     Architecture {
-        name: "gemma3",
-        layout: Layout::Sandwich,
-        query_key_norm: QueryKeyNorm::Head,
-        soft_caps: SoftCaps::Logits,
+        name: "gemma-embedding",
+        is_causal: false,
+        soft_caps: SoftCaps::None,
         window: Some(WindowRule {
             default: None,
             pattern: 6,
+            is_symmetric: true,
             scaled: false,
             freq_base: Some(10_000.0),
         }),
-        wide_scale_blocks: Some(62),
-        ..GEMMA
+        wide_scale_blocks: None,
+        ..GEMMA3
     },
     Architecture {
         name: "glm4",
@@ -366,6 +408,7 @@ const ARCHITECTURES: &[Architecture] = &[
         window: Some(WindowRule {
             default: None,
             pattern: 2,
+            is_symmetric: false,
             scaled: true,
             freq_base: None,
         }),
@@ -399,7 +442,7 @@ const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "lfm2",
         mixers: Mixers::ShortConvolution,
-        output_norm: "token_embd_norm",
+        output_norm: Some("token_embd_norm"),
         ..QWEN3
     },
     Architecture {
@@ -414,12 +457,20 @@ const ARCHITECTURES: &[Architecture] = &[
         ..LLAMA
     },
     Architecture {
+        name: "nomic-bert",
+        positions: HALVES,
+        activation: Activation::Silu,
+        gate: Gate::Separate,
+        ..BERT
+    },
+    Architecture {
         name: "olmo2",
         layout: Layout::After,
         query_key_norm: QueryKeyNorm::Row,
         window: Some(WindowRule {
             default: None,
             pattern: 4,
+            is_symmetric: false,
             scaled: false,
             freq_base: None,
         }),

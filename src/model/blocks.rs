@@ -18,8 +18,10 @@ pub(super) const BAICHUAN_13B_BLOCKS: usize = 40;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Block {
     pub(crate) mixing: Mixing,
-    /// Positions that a token sees, its own the last one; `usize::MAX` for all.
+    /// Positions that a token sees up to its own, that one too; `usize::MAX` for all.
     pub(crate) window: usize,
+    /// Positions that it sees behind its own: none but in encoders; `usize::MAX` for all.
+    pub(crate) ahead: usize,
     /// Which of the model's ropes turns queries and keys, if any.
     pub(crate) rope: Option<usize>,
 }
@@ -40,6 +42,7 @@ impl Block {
         sizes: &Sizes,
         latent: Option<LatentShape>,
         rope_head_dim: usize,
+        is_causal: bool,
     ) -> Result<(Vec<Block>, Vec<RopeShape>)> {
         let (window, has_window) = windows(keys, sizes.block_count)?;
         let mut ropes = ropes(keys, sizes, rope_head_dim)?;
@@ -47,6 +50,15 @@ impl Block {
             ropes.truncate(1);
         }
         let recurrent = recurrent(keys, sizes.block_count)?;
+        let is_symmetric = keys
+            .architecture
+            .window
+            .is_some_and(|rule| rule.is_symmetric);
+        let [before, ahead] = match (is_causal, is_symmetric) {
+            (true, _) => [window, 0],
+            (false, false) => [window, usize::MAX],
+            (false, true) => [window / 2 + 1, window / 2],
+        };
         let block = |(index, &has_window): (usize, &bool)| {
             let has_rope = match keys.architecture.positions {
                 Positions::RopeExceptFourth(_) => index % 4 != 3,
@@ -59,7 +71,11 @@ impl Block {
                     (None, Some(shape)) => Mixing::Latent(shape),
                     (None, None) => Mixing::Attention,
                 },
-                window: if has_window { window } else { usize::MAX },
+                window: if has_window { before } else { usize::MAX },
+                ahead: match is_causal {
+                    false if !has_window => usize::MAX,
+                    _ => ahead,
+                },
                 rope: has_rope.then_some(if has_window { in_window } else { 0 }),
             }
         };
@@ -67,9 +83,15 @@ impl Block {
         Ok((blocks, ropes))
     }
 
-    /// What the token at `position` sees of `positions`.
-    pub(crate) fn visible(&self, position: usize, positions: &Range<usize>) -> Range<usize> {
-        let end = positions.end.min(position + 1);
+    /// What the token at `position` sees of `positions`, where those below `known` have tokens.
+    pub(crate) fn visible(
+        &self,
+        position: usize,
+        positions: &Range<usize>,
+        known: usize,
+    ) -> Range<usize> {
+        let end = (position + 1).saturating_add(self.ahead);
+        let end = positions.end.min(end).min(known);
         let first = (position + 1).saturating_sub(self.window);
         positions.start.max(first).min(end)..end
     }

@@ -22,6 +22,8 @@ pub(super) const MAX_CONTEXT: usize = 1 << 30;
 pub(crate) struct Config {
     pub(crate) architecture: &'static Architecture,
     pub(crate) sizes: Sizes,
+    /// See [`Architecture::is_causal`].
+    pub(crate) is_causal: bool,
     pub(crate) feed_forward_length: usize,
     pub(crate) experts: Option<ExpertShape>,
     pub(crate) attention: AttentionShape,
@@ -59,7 +61,8 @@ impl Config {
         };
         // Queries and keys may be compared in another space than that of heads.
         let head_dim = latent.map_or(attention.key_dim, |latent| latent.head_dim());
-        let (blocks, ropes) = Block::read(keys, &sizes, latent, head_dim)?;
+        let is_causal = is_causal(keys)?;
+        let (blocks, ropes) = Block::read(keys, &sizes, latent, head_dim, is_causal)?;
         let mut scaling = Scaling::read(keys, &sizes, head_count, head_dim)?;
         scaling.score *= ropes.first().map_or(1.0, |rope| rope.score_factor);
         let feed_forward_length = feed_forward_length(keys, sizes.block_count)?;
@@ -70,6 +73,7 @@ impl Config {
         Ok(Config {
             architecture,
             sizes,
+            is_causal,
             feed_forward_length,
             experts: ExpertShape::read(keys, feed_forward_length)?,
             attention,
@@ -113,6 +117,27 @@ impl Config {
                     .max()
                     .unwrap_or(0),
             )
+    }
+}
+
+fn is_causal(keys: &Keys<'_>) -> Result<bool> {
+    const KEY: &str = "attention.causal";
+    let Architecture {
+        name,
+        is_causal,
+        mixers,
+        ..
+    } = *keys.architecture;
+    match keys.optional(KEY)?.unwrap_or(is_causal) {
+        true if !is_causal => {
+            let what = "an encoder with a causal mask".to_owned();
+            Err(keys.unsupported(KEY, what, &format!("{name} without one")))
+        }
+        false if mixers != Mixers::Attention => {
+            let what = format!("{name} without a causal mask");
+            Err(keys.unsupported(KEY, what, "encoders that have attention in every block"))
+        }
+        is_causal => Ok(is_causal),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Embeddings: a text as one vector.
 
-use super::{LOGITS_CHUNK, Session, chunk};
+use super::{LOGITS_CHUNK, Session, SessionOptions, chunk};
 use crate::model::Model;
+use crate::tokenizer::EncodeOptions;
 use crate::{Error, Result};
 
 /// How the vectors of a text's tokens become one.
@@ -29,15 +30,51 @@ impl Pooling {
 }
 
 impl Model {
-    /// How the file says that vectors of tokens are pooled; [`Pooling::Last`] where it does not, as every
-    /// token sees only those before it.
+    /// Whether a token sees those behind it, too. An encoder turns a text into a vector by
+    /// [`Session::embed`], and generates none.
+    #[must_use]
+    pub fn is_encoder(&self) -> bool {
+        !self.config().is_causal
+    }
+
+    /// How the file says that vectors of tokens are pooled. Where it does not, [`Pooling::Mean`] of an
+    /// encoder, and [`Pooling::Last`] of others, whose tokens see only those before them.
     #[must_use]
     pub fn pooling(&self) -> Pooling {
         let key = format!("{}.pooling_type", self.architecture());
         let number = self.gguf().optional(&key).ok().flatten();
         number
             .and_then(Pooling::from_number)
-            .unwrap_or(Pooling::Last)
+            .unwrap_or(if self.is_encoder() {
+                Pooling::Mean
+            } else {
+                Pooling::Last
+            })
+    }
+}
+
+impl Model {
+    /// A vector of length 1 for a text, `[embedding_length]`, pooled as the file says: see
+    /// [`Session::embed`]. Special tokens are added where the model expects them.
+    ///
+    /// ```
+    /// # fn main() -> gristmill::Result<()> {
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/demo.gguf");
+    /// let model = gristmill::Model::open(path)?;
+    /// let [a, b] = [model.embed("Once upon a time")?, model.embed("Once upon a day")?];
+    /// let similarity: f32 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+    /// assert!(similarity <= 1.0001);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::embed`] and [`Tokenizer::encode`](crate::tokenizer::Tokenizer::encode).
+    pub fn embed(&self, text: &str) -> Result<Vec<f32>> {
+        let tokens = self.tokenizer().encode(text, EncodeOptions::default())?;
+        let positions = tokens.len().clamp(1, self.weights().most_positions());
+        let options = SessionOptions::new().context_length(positions);
+        self.session_with(&options)?.embed(&tokens, self.pooling())
     }
 }
 
@@ -70,9 +107,9 @@ impl Session {
             });
         }
         self.clear();
-        self.check(tokens)?;
+        self.check_tokens(tokens)?;
         let width = self.model.config().sizes.embedding_length;
-        let most = chunk(LOGITS_CHUNK, self.model.config().widest());
+        let most = self.embedding_chunk(tokens.len())?;
         let mut sum = vec![0.0; width];
         for (index, chunk) in tokens.chunks(most).enumerate() {
             let is_last = index * most + chunk.len() == tokens.len();
@@ -90,9 +127,29 @@ impl Session {
             }
         }
         self.clear();
+        if pooling == Pooling::Mean {
+            let count = tokens.len() as f32;
+            sum.iter_mut().for_each(|value| *value /= count);
+        }
+        let mut sum = self.model.weights().through_dense(self.model.level(), sum);
         let squares: f32 = sum.iter().map(|value| value * value).sum();
         let length = squares.sqrt().max(f32::MIN_POSITIVE);
         sum.iter_mut().for_each(|value| *value /= length);
         Ok(sum)
+    }
+
+    /// How many of so many tokens go together. An encoder reads all at once.
+    fn embedding_chunk(&self, tokens: usize) -> Result<usize> {
+        let widest = self.model.config().widest();
+        if !self.model.is_encoder() {
+            return Ok(chunk(LOGITS_CHUNK, widest));
+        }
+        match chunk(tokens, widest) {
+            most if most < tokens => Err(Error::ContextFull {
+                capacity: most,
+                needed: tokens,
+            }),
+            most => Ok(most),
+        }
     }
 }

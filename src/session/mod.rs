@@ -139,8 +139,8 @@ impl Session {
     /// one. Nothing happens where there are none.
     ///
     /// # Errors
-    /// [`Error::ContextFull`] if they do not all fit, and [`Error::Argument`] for an id beyond the
-    /// vocabulary; nothing is evaluated then.
+    /// [`Error::ContextFull`] if they do not all fit, [`Error::Argument`] for an id beyond the vocabulary,
+    /// and [`Error::Unsupported`] with an encoder, which has no next token; nothing is evaluated then.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<()> {
         self.feed_with(tokens, &FeedControl::new())
     }
@@ -189,7 +189,21 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the tokens can be evaluated at the next positions.
     pub(crate) fn check(&self, tokens: &[u32]) -> Result<()> {
+        let model = &self.model;
+        if !model.config().is_causal {
+            return Err(Error::Unsupported {
+                place: model.gguf().place_of_key("general.architecture"),
+                what: format!("reading on with an encoder ({})", model.architecture()),
+                supported: "Session::embed, which reads a text at once".to_owned(),
+            });
+        }
+        self.check_tokens(tokens)
+    }
+
+    /// Whether the tokens are in the vocabulary, and fit.
+    fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
         let vocab = self.model.vocab_size();
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocab) {
             return Err(Error::Argument {

@@ -26,11 +26,28 @@ pub(crate) struct Spec {
     /// The prompt, at positions from 0; no BOS is to be added.
     pub(crate) tokens: Vec<u32>,
     /// The positions whose logits are stored.
+    #[serde(default)]
     pub(crate) rows: Vec<usize>,
     /// For each of `rows`, the logits of the whole vocabulary.
+    #[serde(default)]
     pub(crate) logits: Vec<Vec<f32>>,
+    /// What an encoder makes of the first tokens, in place of logits.
+    #[serde(default)]
+    pub(crate) embeddings: Vec<Embedding>,
     /// Architectures with GELU only: the logits with GELU in f32, not rounded to f16.
     pub(crate) logits_gelu_f32: Option<Vec<Vec<f32>>>,
+}
+
+/// The vector of a text. Its length is not 1.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Embedding {
+    /// How many tokens of the prompt the text has.
+    pub(crate) tokens: usize,
+    /// `mean`, `first` or `last`.
+    pub(crate) pooling: String,
+    pub(crate) vector: Vec<f32>,
+    /// Architectures with GELU only: the vector with GELU not rounded to f16, evaluated in f64.
+    pub(crate) vector_gelu_f32: Option<Vec<f32>>,
 }
 
 impl Spec {
@@ -151,7 +168,16 @@ pub(crate) fn oracle_folder() -> Option<PathBuf> {
 /// The specifications kept here, and those of the reference data where it is there.
 pub(crate) fn all() -> Vec<Spec> {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let folder = oracle_folder().map_or(kept, |folder| folder.join("oracle"));
+    read_folder(oracle_folder().map_or(kept, |folder| folder.join("oracle")))
+}
+
+/// Encoders. Where an independent evaluation in f64 agrees with llama.cpp to 1e-6, the specifications have
+/// llama.cpp's vectors only.
+pub(crate) fn encoders() -> Vec<Spec> {
+    read_folder(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/encoders"))
+}
+
+fn read_folder(folder: PathBuf) -> Vec<Spec> {
     let files = std::fs::read_dir(folder).expect("a folder");
     let mut specs: Vec<_> = files
         .map(|file| file.expect("a file").path())

@@ -236,12 +236,13 @@ impl Running<'_> {
             for token in tokens.clone() {
                 let first = thread.rows.len();
                 queries(token, heads.clone(), &mut thread.rows);
-                let (_, position) = pass.sequence(span.tokens.start + token);
+                let (sequence, position) = pass.sequence(span.tokens.start + token);
+                let known = sequence.position + sequence.tokens.len();
                 let scale = scaling.score_at(position);
                 for value in &mut thread.rows[first..] {
                     *value *= scale;
                 }
-                let visible = mix.block.visible(position, &positions);
+                let visible = mix.block.visible(position, &positions, known);
                 thread.visible.extend(std::iter::repeat_n(visible, group));
                 if shape.alibi {
                     thread.alibi.extend(heads.clone().map(|head| Alibi {

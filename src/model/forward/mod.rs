@@ -45,7 +45,7 @@ use super::blocks::{Block, Mixing};
 use super::config::Config;
 use super::recurrent::RecurrentShape;
 use super::rope::Rope;
-use super::weights::{BranchOutput, Layer, Linear, LinearView, Mixer, Norm, Weights};
+use super::weights::{BranchOutput, Layer, Linear, LinearView, Mixer, Norm, OutputNorm, Weights};
 use crate::cache::KvCache;
 use crate::cancel::CancelToken;
 use crate::pool::{Pool, Share, Shared, Worker};
@@ -203,6 +203,12 @@ impl Running<'_> {
                 positions.view().dequantize_row(position, &mut added);
                 add_to(pass.level, row, &added);
             }
+            if let Some(added) = &pass.weights.type_embedding {
+                add_to(pass.level, row, added);
+            }
+            if let Some(norm) = &pass.weights.embedding_norm {
+                self.norm_in_place(norm, row);
+            }
         }
         let (range, mut angles) = self.space.angles.rows_mut(share);
         for index in range {
@@ -272,20 +278,20 @@ impl Running<'_> {
 
     /// Where the outputs of the mixer or of the feed-forward network go: to the residual stream, unless a
     /// norm comes before.
-    fn branch(&self, span: &Span, output_norm: Option<&Norm>) -> Place<'_> {
+    fn branch(&self, span: &Span, output_norm: Option<&OutputNorm>) -> Place<'_> {
         match output_norm {
-            None => Place {
+            None | Some(OutputNorm::Sum(_)) => Place {
                 buffer: &self.space.residual,
                 first: span.tokens.start,
                 store: Store::Add,
             },
-            Some(_) => Place::replace(&self.space.branch),
+            Some(OutputNorm::Branch(_)) => Place::replace(&self.space.branch),
         }
     }
 
-    /// Adds what waits for its norm to the residual stream.
-    fn add_branch(&self, worker: &mut Worker<'_>, span: &Span, output_norm: Option<&Norm>) {
-        let Some(norm) = output_norm else {
+    /// Adds what waits for its norm to the residual stream, or norms that.
+    fn add_branch(&self, worker: &mut Worker<'_>, span: &Span, output_norm: Option<&OutputNorm>) {
+        let Some(output_norm) = output_norm else {
             return;
         };
         worker.phase(|share| {
@@ -294,10 +300,16 @@ impl Running<'_> {
             let (range, residual) = self.space.residual.rows_mut(share);
             let mut normed = vec![0.0; cols];
             for (token, residual) in range.zip(residual.chunks_exact_mut(cols)) {
-                if span.tokens.contains(&token) {
-                    let row = &branch[(token - span.tokens.start) * cols..][..cols];
-                    self.norm(norm, row, &mut normed);
-                    add_to(self.pass.level, residual, &normed);
+                if !span.tokens.contains(&token) {
+                    continue;
+                }
+                match output_norm {
+                    OutputNorm::Branch(norm) => {
+                        let row = &branch[(token - span.tokens.start) * cols..][..cols];
+                        self.norm(norm, row, &mut normed);
+                        add_to(self.pass.level, residual, &normed);
+                    }
+                    OutputNorm::Sum(norm) => self.norm_in_place(norm, residual),
                 }
             }
         });
@@ -307,7 +319,7 @@ impl Running<'_> {
         let Pass { weights, level, .. } = *self.pass;
         let span = &self.output;
         let out = Place::replace(&self.space.logits);
-        let normed = self.normed(span, Some(&weights.output_norm));
+        let normed = self.normed(span, weights.output_norm.as_ref());
         self.products(worker, thread, span, normed, |share, inputs, scratch| {
             self.linear(share, inputs, scratch, &weights.output, out);
         });
@@ -323,7 +335,7 @@ impl Running<'_> {
 
     /// What the output matrix would multiply.
     fn hidden(&self, share: &Share) {
-        let normed = self.normed(&self.output, Some(&self.pass.weights.output_norm));
+        let normed = self.normed(&self.output, self.pass.weights.output_norm.as_ref());
         let mut values = Vec::new();
         let (tokens, out) = self.space.logits.rows_mut(share);
         normed(share, tokens, &mut values);
@@ -415,6 +427,12 @@ impl Running<'_> {
         }
     }
 
+    /// Norms one row.
+    fn norm_in_place(&self, norm: &Norm, row: &mut [f32]) {
+        let values = row.to_vec();
+        self.norm(norm, &values, row);
+    }
+
     /// Norms rows.
     fn norm(&self, norm: &Norm, rows: &[f32], out: &mut [f32]) {
         let Pass { level, config, .. } = *self.pass;
@@ -456,6 +474,27 @@ impl Running<'_> {
             store,
             out,
         );
+    }
+}
+
+impl Weights {
+    /// What an encoder's dense layers make of a pooled vector.
+    pub(crate) fn through_dense(&self, level: Level, mut vector: Vec<f32>) -> Vec<f32> {
+        for linear in &self.dense {
+            let mut input = InputGroup::new();
+            input.fill(level, &vector, vector.len());
+            vector = vec![0.0; linear.matrix.rows()];
+            let cols = vector.len();
+            multiply(
+                level,
+                linear.view(),
+                &[input],
+                &mut Scratch::default(),
+                Store::Replace,
+                ColumnsMut::new(&mut vector, cols),
+            );
+        }
+        vector
     }
 }
 

@@ -58,7 +58,8 @@ impl AllTiles {
             let start = sequence.tokens.start.max(tokens.start);
             let end = sequence.tokens.end.min(tokens.end);
             if start < end {
-                let positions = sequence.position + end - sequence.tokens.start;
+                // An encoder's token sees those behind it, too.
+                let positions = sequence.position + sequence.tokens.len();
                 let tiles = Tiles::new(shape, end - start, positions);
                 parts.push(Part {
                     sequence: index,
@@ -119,7 +120,7 @@ struct Tiles {
 }
 
 impl Tiles {
-    /// `positions` are all that the last token sees.
+    /// `positions` are all that a token can see.
     fn new(shape: &AttentionShape, tokens: usize, positions: usize) -> Self {
         let group = group(shape);
         let tile_tokens = (ATTENTION_ROWS / group).clamp(1, tokens.max(1));

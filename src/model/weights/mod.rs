@@ -18,9 +18,9 @@ use super::blocks::Mixing;
 use super::config::Config;
 use super::recurrent::RecurrentShape;
 use super::rope::{Rope, RopeShape};
-use crate::Result;
 use crate::gguf::Gguf;
 use crate::tensor::WeightMatrix;
+use crate::{Error, Result};
 
 /// All weights of a model.
 #[derive(Debug)]
@@ -29,10 +29,15 @@ pub(crate) struct Weights {
     pub(crate) token_embedding: WeightMatrix,
     /// `[positions, embedding_length]`: what is added to the embeddings, in place of RoPE.
     pub(crate) position_embedding: Option<WeightMatrix>,
+    /// `[embedding_length]`: what is added to each embedding, as all tokens are of one type.
+    pub(crate) type_embedding: Option<Vec<f32>>,
+    pub(crate) embedding_norm: Option<Norm>,
     pub(crate) layers: Vec<Layer>,
-    pub(crate) output_norm: Norm,
+    pub(crate) output_norm: Option<Norm>,
     /// `[vocab, embedding_length]`; the token embedding where the file has no other.
     pub(crate) output: Linear,
+    /// What an encoder's pooled vector goes through, one behind the other.
+    pub(crate) dense: Vec<Linear>,
     ropes: Ropes,
 }
 
@@ -43,17 +48,26 @@ pub(crate) struct Norm {
     pub(crate) bias: Option<Vec<f32>>,
 }
 
+/// A norm behind the mixer or the feed-forward network.
+#[derive(Debug)]
+pub(crate) enum OutputNorm {
+    /// Of what it gives, before this is added to the residual stream.
+    Branch(Norm),
+    /// Of the residual stream, after it was added.
+    Sum(Norm),
+}
+
 /// The weights of one transformer block. Where there is no norm, there is nothing to do.
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(crate) mixer_norm: Option<Norm>,
     pub(crate) mixer: Mixer,
-    pub(crate) mixer_output_norm: Option<Norm>,
+    pub(crate) mixer_output_norm: Option<OutputNorm>,
     pub(crate) feed_forward_norm: Option<Norm>,
     /// The dense network of a block, or the shared expert beside the others.
     pub(crate) feed_forward: Option<FeedForward>,
     pub(crate) experts: Option<Experts>,
-    pub(crate) feed_forward_output_norm: Option<Norm>,
+    pub(crate) feed_forward_output_norm: Option<OutputNorm>,
     /// Whether the feed-forward network reads what the mixer reads.
     pub(crate) is_parallel: bool,
 }
@@ -85,8 +99,19 @@ impl Weights {
         let token_embedding = tensors.matrix("token_embd.weight", None, width)?;
         let vocab = token_embedding.rows();
         let output = tensors.optional_matrix("output.weight", Some(vocab), width)?;
-        let mut output_norm = tensors.norm(architecture.output_norm, width)?;
-        output_norm.scale(config.scaling.logit);
+        let output_norm = architecture.output_norm.map(|name| {
+            let mut norm = tensors.norm(name, width)?;
+            norm.scale(config.scaling.logit);
+            Ok::<_, Error>(norm)
+        });
+        let output_norm = output_norm.transpose()?;
+        let has_first_norm = architecture.layout == Layout::AfterSum;
+        let embedding_norm = has_first_norm.then(|| tensors.norm("token_embd_norm", width));
+        let (type_embedding, dense) = if config.is_causal {
+            (None, Vec::new())
+        } else {
+            (tensors.type_embedding(width)?, tensors.dense(width)?)
+        };
         let position_embedding = (architecture.positions == Positions::Learned)
             .then(|| tensors.matrix("position_embd.weight", Some(context_length), width))
             .transpose()?;
@@ -101,6 +126,9 @@ impl Weights {
                 scale: tensors.scales("output", 1)?.map_or(1.0, |scales| scales[0]),
                 bias: tensors.optional_values("output.bias", 1, vocab)?,
             },
+            type_embedding,
+            embedding_norm: embedding_norm.transpose()?,
+            dense,
             token_embedding,
             position_embedding,
             ropes: Ropes::bind(tensors, &config.ropes)?,
@@ -144,31 +172,40 @@ impl Layer {
         let is_parallel = match layout {
             Layout::Parallel => true,
             Layout::ParallelWithoutNorm => !tensors.has(&format!("{feed_forward_norm}.weight")),
-            Layout::Sequential | Layout::Sandwich | Layout::After => false,
+            Layout::Sequential | Layout::Sandwich | Layout::After | Layout::AfterSum => false,
         };
         let norm = |tensors: &mut Tensors<'_>, is_there: bool, name: &str| {
             is_there.then(|| tensors.norm(name, width)).transpose()
         };
-        let first = norm(tensors, layout != Layout::After, &name("attn_norm"))?;
+        let has_norms = !matches!(layout, Layout::After | Layout::AfterSum);
+        let first = norm(tensors, has_norms, &name("attn_norm"))?;
         let (mixer_norm, feed_forward_norm) = if is_parallel {
             let own = tensors.optional_norm(&name("attn_norm_2"), width)?;
             (own.or_else(|| first.clone()), first)
         } else {
-            let second = norm(tensors, layout != Layout::After, &feed_forward_norm)?;
+            let second = norm(tensors, has_norms, &feed_forward_norm)?;
             (first, second)
         };
-        let has_output_norms = matches!(layout, Layout::Sandwich | Layout::After);
+        let output_norm = |tensors: &mut Tensors<'_>, branch: &str, sum: &str| {
+            Ok::<_, Error>(match layout {
+                Layout::Sandwich | Layout::After => {
+                    Some(OutputNorm::Branch(tensors.norm(&name(branch), width)?))
+                }
+                Layout::AfterSum => Some(OutputNorm::Sum(tensors.norm(&name(sum), width)?)),
+                Layout::Sequential | Layout::Parallel | Layout::ParallelWithoutNorm => None,
+            })
+        };
         Ok(Layer {
             mixer_norm,
             mixer: Mixer::bind(tensors, config, index, block)?,
-            mixer_output_norm: norm(tensors, has_output_norms, &name("post_attention_norm"))?,
+            mixer_output_norm: output_norm(tensors, "post_attention_norm", "attn_output_norm")?,
             feed_forward_norm,
             feed_forward: FeedForward::bind(tensors, config, index, block)?,
             experts: config
                 .experts_of(index)
                 .map(|shape| Experts::bind(tensors, config, shape, block))
                 .transpose()?,
-            feed_forward_output_norm: norm(tensors, has_output_norms, &name("post_ffw_norm"))?,
+            feed_forward_output_norm: output_norm(tensors, "post_ffw_norm", "layer_output_norm")?,
             is_parallel,
         })
     }

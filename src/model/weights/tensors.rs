@@ -168,6 +168,29 @@ impl<'a> Tensors<'a> {
         is_there.then(|| self.norm(name, length)).transpose()
     }
 
+    /// What is added to the embeddings of a text's tokens: all are of the first type. (The second one is
+    /// that of another text, which BERT was trained to compare with the first.)
+    pub(super) fn type_embedding(&mut self, width: usize) -> Result<Option<Vec<f32>>> {
+        let types = self.optional_matrix("token_types.weight", None, width)?;
+        Ok(types.map(|types| {
+            let mut values = vec![0.0; width];
+            types.view().dequantize_row(0, &mut values);
+            values
+        }))
+    }
+
+    /// The dense layers behind the pooling: from vectors of `width` values to others, and back.
+    pub(super) fn dense(&mut self, width: usize) -> Result<Vec<Linear>> {
+        let Some(second) = self.optional_matrix("dense_2.weight", None, width)? else {
+            return Ok(Vec::new());
+        };
+        let hidden = second.rows();
+        Ok(vec![
+            self.linear("dense_2", hidden, width)?,
+            self.linear("dense_3", width, hidden)?,
+        ])
+    }
+
     /// A tensor that nobody asked for means that the model computes something we do not know.
     pub(super) fn refuse_unused(&self, architecture: &str) -> Result<()> {
         let mut tensors = self.gguf.tensors().iter();
