@@ -8,15 +8,23 @@ use std::process::ExitCode;
 
 use gristmill::{Level, Model};
 
-/// Ends a program: what went wrong goes to standard error.
+/// Ends a program: what went wrong goes to standard error. A reader that has seen enough is nothing
+/// wrong.
 pub(crate) fn exit(result: Result<(), Box<dyn Error>>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether whoever read the output is gone.
+pub(crate) fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Opens a model with the threads and the level that were asked for.
