@@ -9,7 +9,7 @@ use gristmill::chat::{Answer, Chat, ChatTemplate, Json, Message, RenderOptions};
 use gristmill::tokenizer::EncodeOptions;
 use gristmill::{FinishReason, GenerateOptions, Model, SamplingOptions, SessionOptions};
 
-use common::spec::oracle_folder;
+use common::spec::{models_folder, oracle_folder};
 
 fn model() -> Model {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo-model/demo.gguf");
@@ -445,4 +445,40 @@ fn an_answer_goes_on_beyond_a_full_context() {
         "{} messages",
         kept.len()
     );
+}
+
+/// Greedy, so the same on every machine but for rounding; the tool and the question leave little
+/// room.
+#[test]
+fn a_real_model_calls_a_tool() {
+    let path = models_folder().map(|folder| folder.join("qwen2.5-coder-0.5b.gguf"));
+    let Some(path) = path.filter(|path| path.is_file()) else {
+        println!("skipped: no qwen2.5-coder-0.5b.gguf");
+        return;
+    };
+    let tool = r#"{"type": "function", "function": {"name": "get_weather",
+        "description": "Get the current weather of a city", "parameters": {"type": "object",
+        "properties": {"city": {"type": "string"}}, "required": ["city"]}}}"#;
+    let mut chat = Model::open(path).unwrap().chat().unwrap();
+    chat.render_options(RenderOptions::new().tools([tool.parse().unwrap()]));
+    let question = "What is the weather in Lisbon now?";
+    let answer = chat
+        .send(question, &max_tokens(64))
+        .unwrap()
+        .finish()
+        .unwrap();
+    let [call] = &answer.tool_calls[..] else {
+        panic!("{answer:?}");
+    };
+    assert_eq!((call.name(), &*answer.text), ("get_weather", ""));
+    assert!(
+        call.arguments()
+            .get("city")
+            .and_then(Json::as_str)
+            .is_some()
+    );
+    // The call is a part of the conversation that the template can write.
+    chat.push(Message::tool_result(call, "21.5 °C"));
+    let next = chat.reply(&max_tokens(4)).unwrap().finish().unwrap();
+    assert_eq!(next.finish_reason, FinishReason::MaxTokens);
 }

@@ -9,6 +9,8 @@ use super::markers::{FUNCTION, SEPARATORS};
 const NAMES: [&str; 3] = ["name", "tool_name", "function"];
 const ARGUMENTS: [&str; 3] = ["arguments", "parameters", "args"];
 const IDS: [&str; 2] = ["id", "tool_call_id"];
+/// Some models put a call into a code block.
+const FENCE: &str = "```json";
 
 /// The calls between two markers; `None` if it is not calls all through.
 ///
@@ -22,14 +24,48 @@ pub(super) fn parse(open: &str, body: &str, tools: &[Json]) -> Option<Vec<ToolCa
     } else {
         body.trim()
     };
-    let calls = if body.starts_with(['{', '[']) {
-        from_json(body, tools)
+    let (fence, json) = unfenced(body);
+    let calls = if json.starts_with(['{', '[']) {
+        let end = if fence.is_empty() { "" } else { "```" };
+        from_json(json.strip_suffix(end).unwrap_or(json), tools)
     } else if let Some(calls) = from_tags(body, tools) {
         Some(calls)
     } else {
         from_name_and_json(body).map(|call| vec![call])
     };
-    calls.filter(|calls| !calls.is_empty())
+    // What no marker says to be a call is one only of a tool that there is.
+    let is_known = |call: &ToolCall| !open.is_empty() || schema(call.name(), tools).is_some();
+    calls.filter(|calls| !calls.is_empty() && calls.iter().all(is_known))
+}
+
+/// Whether an answer that begins like this can be nothing but a call in JSON.
+pub(super) fn may_be_bare(text: &str) -> bool {
+    let text = text.trim_start();
+    if FENCE.starts_with(text) {
+        return true;
+    }
+    let (_, json) = unfenced(text);
+    let Some(inside) = json.strip_prefix('{').map(str::trim_start) else {
+        return json.is_empty();
+    };
+    let Some(key) = inside.strip_prefix('"') else {
+        return inside.is_empty();
+    };
+    let mut keys = NAMES.iter().chain(&ARGUMENTS).chain(&IDS).chain(&["type"]);
+    match key.split_once('"') {
+        Some((key, _)) => keys.any(|known| *known == key),
+        None => keys.any(|known| known.starts_with(key)),
+    }
+}
+
+/// Splits off the beginning of a code block.
+fn unfenced(text: &str) -> (&str, &str) {
+    let rest = text
+        .strip_prefix(FENCE)
+        .or_else(|| text.strip_prefix("```"));
+    let rest = rest.unwrap_or(text);
+    let fence = &text[..text.len() - rest.len()];
+    (fence, rest.trim_start())
 }
 
 /// An object or a list of objects, or several with spaces, commas or semicolons between them.

@@ -24,8 +24,12 @@ pub(super) struct Markers {
     pub(super) close: &'static [&'static str],
 }
 
-/// In the templates of models that call a tool by an answer which is nothing but JSON: Llama 3.
-const BARE_CALLS: &str = "{\"name\": function name, \"parameters\": dictionary of argument name";
+/// In the templates of models that call a tool by an answer which is nothing but JSON: Llama 3, and
+/// Qwen 2.5 Coder against what its template asks for.
+const BARE_CALLS: [&str; 2] = [
+    "{\"name\": function name, \"parameters\": dictionary of argument name",
+    "<tool_call>",
+];
 /// The same as attributes of a tag.
 pub(super) const FUNCTION: [&str; 2] = ["<function=", "<function name="];
 
@@ -79,7 +83,7 @@ const TABLE: &[Markers] = &[
     part(Part::Answer, "<|tool_calls_section_begin|>", &[]),
     part(Part::Answer, "<|tool_calls_section_end|>", &[]),
     part(Part::Calls, "<|tool_call_begin|>", &["<|tool_call_end|>"]),
-    // Llama 3.1 to 3.3.
+    // Llama 3.1 to 3.3, see above.
     part(Part::Calls, "", &[]),
     part(Part::Calls, "<|python_tag|>", &[]),
     // Functionary, MiniCPM.
@@ -113,13 +117,13 @@ pub(super) const SEPARATORS: [&str; 5] = [
 /// calls count only if there are tools.
 pub(super) fn mentioned(source: &str, written: &str, has_tools: bool) -> Vec<&'static Markers> {
     let is_mentioned = |row: &&Markers| {
-        let text = if row.open.is_empty() {
-            BARE_CALLS
-        } else {
-            row.open
-        };
         let counts = has_tools || row.part != Part::Calls;
-        counts && (source.contains(text) || written.contains(text))
+        let texts = match row.open {
+            "" => &BARE_CALLS[..],
+            _ => std::slice::from_ref(&row.open),
+        };
+        let is_there = |text: &&str| source.contains(text) || written.contains(text);
+        counts && texts.iter().any(|text| is_there(&text))
     };
     TABLE.iter().filter(is_mentioned).collect()
 }

@@ -120,6 +120,10 @@ impl Splitter {
         let Some(open) = &self.open else {
             return false;
         };
+        if open.is_bare() && !calls::may_be_bare(&self.buffer) {
+            self.open = None;
+            return true;
+        }
         let Some((at, close)) = first(&self.buffer[self.searched..], open.close.iter().copied())
         else {
             // A marker may have come in part.
@@ -249,12 +253,11 @@ impl Splitter {
         }
     }
 
-    /// An answer that begins with JSON is a call, in models that write calls so.
+    /// An answer that begins as a call in JSON may be one, in models that write calls so.
     fn begins_bare_calls(&mut self) -> bool {
         let row = self.markers.iter().find(|row| row.open.is_empty());
-        let is_start = self.open.is_none() && !self.has_text;
-        let Some(row) = row.filter(|_| is_start && self.buffer.trim_start().starts_with('{'))
-        else {
+        let is_start = self.open.is_none() && !self.has_text && !self.buffer.trim().is_empty();
+        let Some(row) = row.filter(|_| is_start && calls::may_be_bare(&self.buffer)) else {
             return false;
         };
         self.open = Some(Open::new(row));
@@ -304,6 +307,11 @@ impl Open {
             close: row.close,
             tool: None,
         }
+    }
+
+    /// Whether nothing but its looks says that it is a call.
+    fn is_bare(&self) -> bool {
+        self.marker.is_empty() && self.tool.is_none()
     }
 }
 

@@ -193,6 +193,27 @@ fn llama_3_calls_by_bare_json() {
 }
 
 #[test]
+fn qwen_coder_calls_in_a_code_block() {
+    let call = "```json\n{\n  \"name\": \"weather\",\n  \"arguments\": {\n    \"city\": \"Lisboa\",\n    \"days\": 3\n  }\n}\n```";
+    assert_eq!(split("<tool_call>", call), found("", "", &[weather()]));
+    for answer in [
+        "```json\n{\"name\": \"Ana\", \"arguments\": {}}\n```",
+        "```json\n{\"city\": \"Lisboa\"}\n```\n",
+        "```python\nprint({})\n```",
+        "```json\n[]",
+        "```",
+    ] {
+        assert_eq!(split("<tool_call>", answer), found("", answer, &[]));
+    }
+    // What cannot be a call any more is given out at once.
+    let markers = mentioned("<tool_call>", "", true);
+    let mut splitter = Splitter::new(markers, tools(), "");
+    let mut part = Found::default();
+    splitter.push("```json\n{\"ci", &mut part);
+    assert_eq!(part.text, "```json\n{\"ci");
+}
+
+#[test]
 fn mistral_of_both_kinds() {
     let list = "[TOOL_CALLS][{\"name\": \"weather\", \"arguments\": {\"city\": \"Lisboa\", \"days\": 3}, \"id\": \"abcDEF123\"}, {\"name\": \"now\", \"arguments\": {}}]";
     let expected = found("", "", &[weather().with_id("abcDEF123"), now()]);
