@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::Parser;
 use gristmill::{
     CacheType, FinishReason, GenerateOptions, Generation, Level, MirostatVersion, Model,
-    SamplingOptions, SessionOptions, Timings,
+    SamplingOptions, SessionOptions, Speculation, Timings,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -72,8 +72,34 @@ struct Options {
     #[arg(long, value_name = "NAME")]
     level: Option<Level>,
 
+    /// Guess that the text goes on as it did before: the same text, sooner where much is copied
+    #[arg(long, conflicts_with = "draft")]
+    lookup: bool,
+
+    /// Guess with a much smaller model of the same vocabulary: the same text, sooner if it often agrees
+    #[arg(long, value_name = "FILE")]
+    draft: Option<PathBuf>,
+
+    /// Guess at most so many tokens at a time [default: 15]
+    #[arg(long, value_name = "COUNT")]
+    draft_max: Option<usize>,
+
     #[command(flatten)]
     sampling: Sampling,
+}
+
+impl Options {
+    fn speculation(&self) -> gristmill::Result<Option<Speculation>> {
+        let speculation = match &self.draft {
+            Some(path) => Speculation::draft(&common::open(path, self.threads, self.level)?),
+            None if self.lookup => Speculation::prompt_lookup(),
+            None => return Ok(None),
+        };
+        Ok(Some(match self.draft_max {
+            Some(tokens) => speculation.max_tokens(tokens),
+            None => speculation,
+        }))
+    }
 }
 
 /// Tokens of a prompt that is shorter are read before a line would be seen.
@@ -257,6 +283,9 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(positions) = options.context {
         settings = settings.context_length(positions);
     }
+    if let Some(speculation) = options.speculation()? {
+        settings = settings.speculate(speculation);
+    }
     let mut session = model.session_with(&settings)?;
     let mut generation = session.generate(&prompt, &generate_options(options))?;
     let echo = if options.no_echo { "" } else { &prompt };
@@ -352,6 +381,12 @@ fn report(timings: Timings, reason: Option<FinishReason>, model: &Model, options
         model.threads(),
         model.level(),
     );
+    if options.lookup || options.draft.is_some() {
+        eprintln!(
+            "guessed:   {} tokens, {} of them right",
+            timings.drafted_tokens, timings.accepted_tokens,
+        );
+    }
     let why = match reason {
         Some(FinishReason::EndOfGeneration(_)) => "the model ended the text".to_owned(),
         Some(FinishReason::MaxTokens) => "as many tokens as --max-tokens allows".to_owned(),

@@ -98,7 +98,7 @@ pub use sample::{
     Candidate, Candidates, Logprob, MirostatVersion, Sampler, SamplerChain, SamplingOptions,
     TokenLogprobs,
 };
-pub use session::{Batch, FeedControl, Pooling, Session, SessionOptions};
+pub use session::{Batch, FeedControl, Pooling, Session, SessionOptions, Speculation};
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]

@@ -366,7 +366,16 @@ impl Generation<'_> {
             self.session.feed_with(prompt, &control)?;
             self.prompt = None;
         } else if let Some(token) = self.session.unevaluated() {
-            self.session.feed_with(&[token], &control)?;
+            // Of the tokens to come, all but the one that this one's logits give.
+            let left = self.options.max_tokens - self.timings.generated_tokens;
+            let before = self.session.speculated();
+            let fed = self
+                .session
+                .feed_next(token, left.saturating_sub(1), &control);
+            let after = self.session.speculated();
+            self.timings.drafted_tokens += after.0 - before.0;
+            self.timings.accepted_tokens += after.1 - before.1;
+            fed?;
             self.timings.evaluated_tokens += 1;
         }
         Ok(())

@@ -14,9 +14,14 @@ pub struct Timings {
     pub generated_tokens: usize,
     /// From the first token on.
     pub generation_duration: Duration,
-    /// Tokens evaluated in that time: all but the last that was chosen, since the first is chosen
+    /// Tokens of the text evaluated in that time: all but the last that was chosen, since the first is chosen
     /// from the prompt's logits.
     pub evaluated_tokens: usize,
+    /// Tokens that were guessed and evaluated in case that they come next: see
+    /// [`SessionOptions::speculate`](crate::SessionOptions::speculate).
+    pub drafted_tokens: usize,
+    /// How many of them came next.
+    pub accepted_tokens: usize,
 }
 
 impl Timings {

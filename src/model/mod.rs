@@ -93,7 +93,8 @@ impl Model {
     /// A session: a KV cache, and the position in it.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a context that is empty or beyond all memory.
+    /// [`Error::Argument`] for a context that is empty or beyond all memory; those of
+    /// [`Session::speculate`].
     pub fn session_with(&self, options: &SessionOptions) -> Result<Session> {
         Session::new(self.clone(), options)
     }

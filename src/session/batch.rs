@@ -68,7 +68,7 @@ impl Batch {
             .enumerate()
             .map(|(place, (session, _))| {
                 let tokens = place..place + 1;
-                sequence(&self.model, &session.cache, session.position, tokens)
+                sequence(&self.model, &session.cache, session.position(), tokens)
             })
             .collect();
         let pass = Pass {
@@ -84,11 +84,10 @@ impl Batch {
         pass.run(self.model.pool(), &mut self.workspace);
         let all = self.workspace.logits.take();
         let vocab = self.model.vocab_size();
-        for ((session, _), logits) in sessions.iter_mut().zip(all.chunks_exact(vocab)) {
-            let mut own = std::mem::take(&mut session.logits);
-            own.clear();
-            own.extend_from_slice(logits);
-            session.advance(1, own);
+        for ((session, token), logits) in sessions.iter_mut().zip(all.chunks_exact(vocab)) {
+            session.logits.clear();
+            session.logits.extend_from_slice(logits);
+            session.advance(&[*token]);
         }
         self.workspace.logits.give(all);
         Ok(())

@@ -2,6 +2,7 @@
 
 mod batch;
 mod embed;
+mod speculation;
 mod state;
 
 use std::fmt;
@@ -9,6 +10,8 @@ use std::ops::Range;
 
 pub use self::batch::Batch;
 pub use self::embed::Pooling;
+pub use self::speculation::Speculation;
+use self::speculation::Speculator;
 pub(crate) use self::state::Checksum;
 use crate::cache::{CacheType, KvCache};
 use crate::cancel::CancelToken;
@@ -30,6 +33,7 @@ const MAX_BUFFER: usize = 1 << 25;
 pub struct SessionOptions {
     context_length: Option<usize>,
     cache_type: CacheType,
+    speculation: Option<Speculation>,
 }
 
 impl SessionOptions {
@@ -50,6 +54,19 @@ impl SessionOptions {
     #[must_use]
     pub fn cache_type(mut self, cache_type: CacheType) -> Self {
         self.cache_type = cache_type;
+        self
+    }
+
+    /// Guesses which tokens come next, and evaluates several in one pass, which takes less time than one
+    /// after the other if enough of them come true. Pieces, finish reasons and the session are as without it:
+    /// each token is chosen as always, from the logits behind those before it, and what was guessed wrong is
+    /// forgotten. These logits are those of [`Session::feed`] but for rounding, which depends on how many
+    /// tokens go together. Default: not to.
+    ///
+    /// Models with recurrent layers cannot forget: a session with this option is an error.
+    #[must_use]
+    pub fn speculate(mut self, speculation: Speculation) -> Self {
+        self.speculation = Some(speculation);
         self
     }
 }
@@ -99,10 +116,12 @@ pub struct Session {
     cache_type: CacheType,
     cache: KvCache,
     workspace: Workspace,
-    position: usize,
+    /// Those evaluated.
+    tokens: Vec<u32>,
     logits: Vec<f32>,
     /// A token that was generated and not evaluated yet: it comes before the next prompt.
     unevaluated: Option<u32>,
+    speculator: Option<Speculator>,
 }
 
 impl Session {
@@ -124,15 +143,18 @@ impl Session {
         }
         let cache = KvCache::new(model.pool(), options.cache_type, config, positions)?;
         let workspace = Workspace::new(model.pool());
-        Ok(Session {
+        let mut session = Session {
             model,
             cache_type: options.cache_type,
             cache,
             workspace,
-            position: 0,
+            tokens: Vec::new(),
             logits: Vec::new(),
             unevaluated: None,
-        })
+            speculator: None,
+        };
+        session.speculate(options.speculation.as_ref())?;
+        Ok(session)
     }
 
     /// Evaluates `tokens` at the next positions. Afterwards [`Session::logits`] are those of the last
@@ -212,7 +234,7 @@ impl Session {
                 found: token.to_string(),
             });
         }
-        let needed = self.position.saturating_add(tokens.len());
+        let needed = self.position().saturating_add(tokens.len());
         if needed > self.context_length() {
             return Err(Error::ContextFull {
                 capacity: self.context_length(),
@@ -229,6 +251,19 @@ impl Session {
         gives_logits: bool,
         cancel: Option<&CancelToken>,
     ) -> Result<()> {
+        self.logits = self.pass(tokens, output, gives_logits, cancel)?;
+        self.advance(tokens);
+        Ok(())
+    }
+
+    /// Evaluates tokens at the next positions, but does not go there yet. Gives what the output is.
+    fn pass(
+        &mut self,
+        tokens: &[u32],
+        output: Range<usize>,
+        gives_logits: bool,
+        cancel: Option<&CancelToken>,
+    ) -> Result<Vec<f32>> {
         let pass = Pass {
             config: self.model.config(),
             weights: self.model.weights(),
@@ -237,7 +272,7 @@ impl Session {
             sequences: &[sequence(
                 &self.model,
                 &self.cache,
-                self.position,
+                self.tokens.len(),
                 0..tokens.len(),
             )],
             output,
@@ -248,17 +283,22 @@ impl Session {
         if !pass.run(self.model.pool(), &mut self.workspace) {
             return Err(Error::Cancelled);
         }
-        let logits = self.workspace.logits.take();
-        self.advance(tokens.len(), logits);
-        Ok(())
+        Ok(self.workspace.logits.take())
     }
 
-    /// Notes that a pass has evaluated so many tokens.
-    fn advance(&mut self, tokens: usize, logits: Vec<f32>) {
-        self.logits = logits;
+    /// Notes that a pass has evaluated these tokens.
+    fn advance(&mut self, tokens: &[u32]) {
         self.cache.advance();
-        self.position += tokens;
+        self.tokens.extend_from_slice(tokens);
+        self.changed();
+    }
+
+    /// Forgets what was only to come.
+    fn changed(&mut self) {
         self.unevaluated = None;
+        if let Some(speculator) = &mut self.speculator {
+            speculator.forget();
+        }
     }
 
     /// The logits of the token fed last, `[vocab_size]`; empty where none was.
@@ -270,7 +310,13 @@ impl Session {
     /// Number of tokens evaluated.
     #[must_use]
     pub fn position(&self) -> usize {
-        self.position
+        self.tokens.len()
+    }
+
+    /// The tokens evaluated.
+    #[must_use]
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
     }
 
     /// Positions that fit.
@@ -285,7 +331,7 @@ impl Session {
     /// [`Error::Argument`] if `position` is beyond [`Session::position`], or if the model has recurrent
     /// layers, which only forget everything.
     pub fn truncate(&mut self, position: usize) -> Result<()> {
-        let now = self.position;
+        let now = self.position();
         let expected = if position > now {
             Some(format!("at most {now}"))
         } else if (1..now).contains(&position) && !self.cache.can_go_back() {
@@ -300,9 +346,9 @@ impl Session {
                 found: position.to_string(),
             });
         }
-        self.position = position;
+        self.tokens.truncate(position);
         self.logits.clear();
-        self.unevaluated = None;
+        self.changed();
         Ok(())
     }
 
@@ -312,14 +358,14 @@ impl Session {
         if self.truncate(position).is_err() {
             self.clear();
         }
-        self.position
+        self.position()
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.position = 0;
+        self.tokens.clear();
         self.logits.clear();
-        self.unevaluated = None;
+        self.changed();
     }
 
     pub(crate) fn unevaluated(&self) -> Option<u32> {

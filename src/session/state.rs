@@ -6,7 +6,9 @@
 //! cache type          u64: its place in CacheType::ALL
 //! capacity, position  u64
 //! unevaluated token   u64: the id plus 1, or 0 for none
-//! logits              u64 count, f32 values
+//! logits              u64: how many
+//! tokens              u32 for each position
+//! logits              f32 values
 //! cache               what the positions take, layer by layer
 //! checksum            u64: of everything before
 //! ```
@@ -17,13 +19,13 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::{Session, SessionOptions};
+use super::{Session, SessionOptions, Speculator};
 use crate::cache::CacheType;
 use crate::model::Model;
 use crate::new_file::{NewFile, io_error};
 use crate::{Error, Result};
 
-const MAGIC: &[u8; 16] = b"gristmill state\x01";
+const MAGIC: &[u8; 16] = b"gristmill state\x02";
 
 impl Session {
     /// A copy that goes on by itself: it has read what this one has. The copy takes the memory of the
@@ -49,14 +51,15 @@ impl Session {
             .context_length(self.context_length())
             .cache_type(self.cache_type);
         let mut copy = Session::new(self.model.clone(), &options)?;
-        let position = self.position;
+        let position = self.position();
         let pieces = self.cache.used_mut(position);
         for (from, to) in pieces.into_iter().zip(copy.cache.used_mut(position)) {
             to.copy_from_slice(from);
         }
-        copy.position = position;
+        copy.tokens.clone_from(&self.tokens);
         copy.logits.clone_from(&self.logits);
         copy.unevaluated = self.unevaluated;
+        copy.speculator = self.speculator.as_mut().map(Speculator::fork).transpose()?;
         Ok(copy)
     }
 
@@ -77,14 +80,15 @@ impl Session {
             self.model.identity(),
             place as u64,
             self.context_length() as u64,
-            self.position as u64,
+            self.position() as u64,
             self.unevaluated.map_or(0, |token| u64::from(token) + 1),
             self.logits.len() as u64,
         ] {
             file.write(&number.to_le_bytes())?;
         }
+        file.write(bytemuck::cast_slice(&self.tokens))?;
         file.write(bytemuck::cast_slice(&self.logits))?;
-        for piece in self.cache.used_mut(self.position) {
+        for piece in self.cache.used_mut(self.tokens.len()) {
             file.write(piece)?;
         }
         let checksum = file.checksum.0;
@@ -104,7 +108,7 @@ impl Session {
         file.read(&mut magic)?;
         if &magic != MAGIC {
             let found = String::from_utf8_lossy(&magic).escape_debug().to_string();
-            return Err(file.malformed("a session of version 1", found));
+            return Err(file.malformed("a session of version 2", found));
         }
         let identity = file.number()?;
         if identity != model.identity() {
@@ -122,9 +126,10 @@ impl Session {
             .context_length(capacity)
             .cache_type(types[place]);
         let mut session = Session::new(model, &options)?;
-        session.position = position;
+        session.tokens = vec![0; position];
         session.unevaluated = unevaluated.checked_sub(1).map(|token| token as u32);
         session.logits = vec![0.0; logits];
+        file.read(bytemuck::cast_slice_mut(&mut session.tokens))?;
         file.read(bytemuck::cast_slice_mut(&mut session.logits))?;
         for piece in session.cache.used_mut(position) {
             file.read(piece)?;
@@ -134,6 +139,14 @@ impl Session {
         if found != expected {
             let expected = format!("checksum {expected:016x}");
             return Err(file.malformed(&expected, format!("{found:016x}")));
+        }
+        if let Some(token) = session
+            .tokens
+            .iter()
+            .find(|&&token| token as usize >= vocab)
+        {
+            let expected = format!("tokens, ids below {vocab}");
+            return Err(file.malformed(&expected, token.to_string()));
         }
         let mut rest = [0; 1];
         match file.file.read(&mut rest) {
