@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use common::gguf_writer::{GgufWriter, Kv};
+use common::spec;
 use gristmill::chat::{Chat, ChatTemplate, Message, RenderOptions};
 use gristmill::gguf::Gguf;
 use gristmill::{
-    CancelToken, Candidates, Error, FinishReason, GenerateOptions, Model, Sampler, SessionOptions,
+    CancelToken, Candidates, Error, FinishReason, GenerateOptions, Model, Sampler, SamplingOptions,
+    SessionOptions,
 };
 
 fn demo_path() -> PathBuf {
@@ -101,6 +103,72 @@ fn a_turn_costs_what_is_new_in_it() {
         other.text,
         fresh_answer(&model, &chat.messages()[..2], &options)
     );
+}
+
+/// A model with recurrent layers, whose vocabulary is the small letters and other characters.
+fn recurrent() -> Option<Model> {
+    let mut specs = spec::all().into_iter();
+    let spec = specs.find(|spec| spec.name == "lfm2")?;
+    let specials = ["<unk>", "<s>", "</s>"].map(str::to_owned);
+    let letters = ('a'..).map(String::from);
+    let tokens: Vec<String> = specials.into_iter().chain(letters).take(128).collect();
+    let kinds = (0..128).map(|id| Kv::I32([2, 3, 3].get(id).copied().unwrap_or(1)));
+    let mut writer = spec
+        .metadata(|key, value| (key != "tokenizer.ggml.model").then_some(value))
+        .kv("tokenizer.ggml.model", Kv::text("llama"))
+        .kv(
+            "tokenizer.ggml.tokens",
+            Kv::texts(tokens.iter().map(|token| &**token)),
+        )
+        .kv("tokenizer.ggml.scores", Kv::Arr(vec![Kv::F32(0.0); 128]))
+        .kv("tokenizer.ggml.token_type", Kv::Arr(kinds.collect()))
+        .kv("tokenizer.ggml.add_space_prefix", Kv::Bool(false));
+    for (name, shape, data) in spec.data() {
+        writer = writer.f32_tensor(name, shape, &data);
+    }
+    let gguf = Gguf::from_bytes(writer.build()).unwrap();
+    Some(Model::builder().threads(1).load(gguf).unwrap())
+}
+
+#[test]
+fn models_that_cannot_go_back_begin_again() {
+    let Some(model) = recurrent() else {
+        println!("skipped: no reference data");
+        return;
+    };
+    let source = "{% for m in messages %}{{ m.role[0] }}{{ m.content }}{% endfor %}a";
+    let template = ChatTemplate::new(source).unwrap();
+    let mut chat = Chat::new(model.session().unwrap(), template.clone());
+    // Tokens without a text would not come again.
+    let options = max_tokens(6).sampling(SamplingOptions {
+        banned: vec![0, 1, 2],
+        ..SamplingOptions::default()
+    });
+    let mut said = Vec::new();
+    for text in ["hello", "goodbye"] {
+        let answer = chat.send(text, &options).unwrap().finish().unwrap();
+        // Only what is new: the answer's last token, the user's words, and where the answer begins.
+        let new = if said.is_empty() { 0 } else { 1 } + 1 + text.len() + 1;
+        assert_eq!(
+            answer.timings.prompt_tokens,
+            new + usize::from(said.is_empty())
+        );
+        said.push(answer);
+    }
+    // Something before it is another: all is evaluated again, and comes to the same as at first.
+    for text in ["hi", "hello"] {
+        chat.messages_mut().clear();
+        let answer = chat.send(text, &options).unwrap().finish().unwrap();
+        assert_eq!(answer.timings.prompt_tokens, 2 + text.len() + 1);
+        let mut fresh = Chat::new(model.session().unwrap(), template.clone());
+        let expected = fresh.send(text, &options).unwrap().finish().unwrap();
+        assert_eq!(answer.tokens, expected.tokens);
+    }
+    let mut fork = chat.fork().unwrap();
+    let next = chat.send("goodbye", &options).unwrap().finish().unwrap();
+    assert_eq!(next.tokens, said[1].tokens);
+    let forked = fork.send("goodbye", &options).unwrap().finish().unwrap();
+    assert_eq!(forked.tokens, next.tokens);
 }
 
 /// Writes down what it is told.

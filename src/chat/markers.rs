@@ -123,7 +123,7 @@ pub(super) fn mentioned(source: &str, written: &str, has_tools: bool) -> Vec<&'s
             _ => std::slice::from_ref(&row.open),
         };
         let is_there = |text: &&str| source.contains(text) || written.contains(text);
-        counts && texts.iter().any(|text| is_there(&text))
+        counts && texts.iter().any(is_there)
     };
     TABLE.iter().filter(is_mentioned).collect()
 }
