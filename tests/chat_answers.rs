@@ -141,10 +141,7 @@ fn what_templates_write_of_calls_is_read_back() {
                 .get("tool_calls")
                 .map(|_| calls_of(message)[0].0.clone());
             let reasoning = message.get("reasoning_content").and_then(Json::as_str);
-            if !turn.contains(call.as_deref().or(reasoning).unwrap())
-                || turn.contains("\\\"")
-                || turn.contains("{'")
-            {
+            if !turn.contains(call.as_deref().or(reasoning).unwrap()) || turn.contains("\\\"") {
                 // It writes none, or not as a model would.
                 continue;
             }

@@ -1,7 +1,7 @@
-//! Calls of tools in the notations of several models: JSON in its variants, a name before JSON, and
-//! tags. Each is known from its looks.
+//! Calls of tools in the notations of several models: JSON in its variants, a name before JSON, tags,
+//! and Python. Each is known from its looks.
 
-use crate::template::{Json, ToolCall, parse_json_prefix};
+use crate::template::{Json, ToolCall, parse_json_prefix, python};
 
 use super::markers::{FUNCTION, SEPARATORS};
 
@@ -27,11 +27,12 @@ pub(super) fn parse(open: &str, body: &str, tools: &[Json]) -> Option<Vec<ToolCa
     let (fence, json) = unfenced(body);
     let calls = if json.starts_with(['{', '[']) {
         let end = if fence.is_empty() { "" } else { "```" };
-        from_json(json.strip_suffix(end).unwrap_or(json), tools)
+        from_json(json.strip_suffix(end).unwrap_or(json), tools).or_else(|| from_python(body))
     } else if let Some(calls) = from_tags(body, tools) {
         Some(calls)
     } else {
-        from_name_and_json(body).map(|call| vec![call])
+        let call = from_name_and_json(body).map(|call| vec![call]);
+        call.or_else(|| from_python(body))
     };
     // What no marker says to be a call is one only of a tool that there is.
     let is_known = |call: &ToolCall| !open.is_empty() || schema(call.name(), tools).is_some();
@@ -126,6 +127,15 @@ fn object(arguments: Option<Json>) -> Json {
         },
         Some(other) => other,
     }
+}
+
+fn from_python(body: &str) -> Option<Vec<ToolCall>> {
+    let calls = python::calls(body)?.into_iter();
+    Some(
+        calls
+            .map(|(name, arguments)| ToolCall::new(name, arguments))
+            .collect(),
+    )
 }
 
 /// `NAME{…}`, with separators before the name and behind it.
@@ -242,7 +252,13 @@ fn value(text: &str, function: &str, key: &str, tools: &[Json]) -> Json {
     if is_text(function, key, tools) {
         return text.into();
     }
-    text.parse().unwrap_or_else(|_| text.into())
+    if let Ok(json) = text.parse() {
+        return json;
+    }
+    // Some templates write lists and objects as Python does.
+    let is_python = text.starts_with(['{', '[']) || matches!(text, "True" | "False" | "None");
+    let literal = is_python.then(|| python::literal(text)).flatten();
+    literal.unwrap_or_else(|| text.into())
 }
 
 /// Whether the tool's schema wants a text there.

@@ -5,7 +5,7 @@ use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
 use super::call_style::CallStyle;
-use super::markers::mentioned;
+use super::markers::known;
 use super::splitter::Splitter;
 
 #[derive(Clone, Debug)]
@@ -128,10 +128,13 @@ impl Conversation {
     }
 
     /// What takes an answer to this prompt apart.
-    pub(super) fn splitter(&self, prompt: &Prompt) -> Splitter {
+    pub(super) fn splitter(&self, prompt: &Prompt, tokenizer: &Tokenizer) -> Splitter {
         let tools = self.render_options.tools_given();
         let (written, tail) = prompt.written();
-        let markers = mentioned(self.template().source(), &written, !tools.is_empty());
+        let source = self.template().source();
+        let markers = known(!tools.is_empty(), |text| {
+            source.contains(text) || written.contains(text) || tokenizer.token_id(text).is_some()
+        });
         Splitter::new(markers, tools.to_vec(), tail)
     }
 

@@ -1,5 +1,5 @@
 //! How models mark reasoning and calls of tools in what they write. A model's template shows it, as
-//! it writes the same markers itself.
+//! it writes the same markers itself, or the tokens that it has for them.
 
 /// What stands behind a marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,8 @@ const TABLE: &[Markers] = &[
     part(Part::Calls, "<TOOLCALL>", &["</TOOLCALL>"]),
     // Granite, Phi 4 mini.
     part(Part::Calls, "<|tool_call|>", &["<|/tool_call|>"]),
+    // LFM2.
+    part(Part::Calls, "<|tool_call_start|>", &["<|tool_call_end|>"]),
     // Apertus.
     part(Part::Calls, "<|tools_prefix|>", &["<|tools_suffix|>"]),
     // gpt-oss.
@@ -113,17 +115,15 @@ pub(super) const SEPARATORS: [&str; 5] = [
     "<|constrain|>",
 ];
 
-/// The markers that a template mentions, in its source or in what it wrote for a prompt. Those of
-/// calls count only if there are tools.
-pub(super) fn mentioned(source: &str, written: &str, has_tools: bool) -> Vec<&'static Markers> {
-    let is_mentioned = |row: &&Markers| {
-        let counts = has_tools || row.part != Part::Calls;
+/// The markers that a model knows, by what `is_known` says of each: its template mentions them, or its
+/// vocabulary has them. Those of calls count only if there are tools.
+pub(super) fn known(has_tools: bool, is_known: impl Fn(&str) -> bool) -> Vec<&'static Markers> {
+    let counts = |row: &&Markers| {
         let texts = match row.open {
             "" => &BARE_CALLS[..],
             _ => std::slice::from_ref(&row.open),
         };
-        let is_there = |text: &&str| source.contains(text) || written.contains(text);
-        counts && texts.iter().any(is_there)
+        (has_tools || row.part != Part::Calls) && texts.iter().any(|text| is_known(text))
     };
-    TABLE.iter().filter(is_mentioned).collect()
+    TABLE.iter().filter(counts).collect()
 }

@@ -287,9 +287,10 @@ impl Chat {
         let stop = self.conversation.template().stop();
         let options = stop.map_or(options.clone(), |stop| options.clone().stop(stop));
         let (same, new) = tokens.split_at(kept);
+        let tokenizer = self.session.model().tokenizer();
+        let splitter = self.conversation.splitter(&prompt, tokenizer);
         match self.session.generate_behind(same, new, &options) {
             Ok(generation) => {
-                let splitter = self.conversation.splitter(&prompt);
                 self.tokens.extend(new);
                 Ok(Reply::new(
                     generation,

@@ -164,10 +164,7 @@ impl Splitter {
                 found.calls.extend(calls);
                 self.spaces.clear();
             }
-            None => {
-                self.trims = false;
-                self.give(Part::Answer, &[open.marker, body, close].concat(), found);
-            }
+            None => self.give(Part::Answer, &[open.marker, body, close].concat(), found),
         }
         is_calls
     }

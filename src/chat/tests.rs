@@ -3,7 +3,7 @@
 
 use crate::template::{Json, ToolCall};
 
-use super::markers::mentioned;
+use super::markers::known;
 use super::splitter::{Found, Splitter};
 
 const TOOLS: &str = r#"[{"type": "function", "function": {"name": "weather", "parameters": {"type": "object",
@@ -21,7 +21,11 @@ fn tools() -> Vec<Json> {
 fn split_behind(tail: &str, template: &str, has_tools: bool, answer: &str) -> Found {
     let splitter = || {
         let tools = if has_tools { tools() } else { Vec::new() };
-        Splitter::new(mentioned(template, "", has_tools), tools, tail)
+        Splitter::new(
+            known(has_tools, |text| template.contains(text)),
+            tools,
+            tail,
+        )
     };
     let mut whole = Found::default();
     let mut at_once = splitter();
@@ -206,11 +210,43 @@ fn qwen_coder_calls_in_a_code_block() {
         assert_eq!(split("<tool_call>", answer), found("", answer, &[]));
     }
     // What cannot be a call any more is given out at once.
-    let markers = mentioned("<tool_call>", "", true);
+    let markers = known(true, |text| text == "<tool_call>");
     let mut splitter = Splitter::new(markers, tools(), "");
     let mut part = Found::default();
     splitter.push("```json\n{\"ci", &mut part);
     assert_eq!(part.text, "```json\n{\"ci");
+}
+
+#[test]
+fn lfm_2_and_llama_in_python() {
+    let list = "<|tool_call_start|>[weather(city=\"Lisboa\", days=3), now()]<|tool_call_end|>";
+    let both = found("", "", &[weather(), now()]);
+    assert_eq!(split("<|tool_call_start|>", list), both);
+    let one = "<|python_tag|>weather.call(city='Lisboa', days=3)";
+    assert_eq!(split("<|python_tag|>", one), found("", "", &[weather()]));
+    let values = "<|tool_call_start|>[f(a={'b': [-1, 2.5, True, None]})]<|tool_call_end|>";
+    let inside = vec![
+        Json::Int(-1),
+        Json::Float(2.5),
+        Json::Bool(true),
+        Json::Null,
+    ];
+    let arguments = Json::object([("a", Json::object([("b", inside.into())]))]);
+    let call = ToolCall::new("f", arguments);
+    assert_eq!(split("<|tool_call_start|>", values), found("", "", &[call]));
+    let tag = "<function=f><parameter=a>{'b': [-1, 2.5, True, None]}</parameter></function>";
+    assert_eq!(
+        split("<function=", tag),
+        split("<|tool_call_start|>", values)
+    );
+    for answer in [
+        "<|python_tag|>print(days)",
+        "<|python_tag|>weather(open('x').read())",
+        "<|python_tag|>[1, 2]",
+        "<|python_tag|>f(a=1) }}{{ f(a=1)",
+    ] {
+        assert_eq!(split("<|python_tag|>", answer), found("", answer, &[]));
+    }
 }
 
 #[test]
@@ -292,4 +328,65 @@ fn gpt_oss_names_its_channels() {
         split_behind(tail, template, true, &before),
         found("", "", &[weather()])
     );
+}
+
+/// Bits of answers, sound and not.
+const BITS: &[&str] = &[
+    "<think>",
+    "</think>",
+    "[THINK]",
+    "[/THINK]",
+    "<tool_call>",
+    "</tool_call>",
+    "[TOOL_CALLS]",
+    "[ARGS]",
+    "[CALL_ID]",
+    "<｜tool▁call▁begin｜>",
+    "<｜tool▁sep｜>",
+    "<｜tool▁call▁end｜>",
+    "<|python_tag|>",
+    "<function=",
+    "</function>",
+    "<parameter=",
+    "</parameter>",
+    "<arg_key>",
+    "</arg_key>",
+    "<arg_value>",
+    "</arg_value>",
+    "<|start|>",
+    "<|channel|>",
+    "<|message|>",
+    "<|end|>",
+    "analysis",
+    " to=functions.",
+    "now",
+    "{\"name\": \"now\", \"arguments\": {}}",
+    "{",
+    "}",
+    "\"name\"",
+    "```json\n",
+    "```",
+    "now()",
+    "[",
+    "]",
+    "(",
+    " ",
+    "\n",
+    "é",
+    "<",
+    "<th",
+    "｜",
+    ">",
+    "word",
+];
+
+proptest::proptest! {
+    #[test]
+    fn any_answer_is_taken_apart_the_same_in_all_pieces(
+        bits in proptest::collection::vec(proptest::sample::select(BITS), 0..12),
+        tail in proptest::sample::select(&["", "<think>\n", "<|start|>assistant"][..]),
+    ) {
+        let template = BITS.concat();
+        split_behind(tail, &template, true, &bits.concat());
+    }
 }

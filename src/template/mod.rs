@@ -16,6 +16,7 @@ mod named;
 mod operators;
 mod parser;
 mod predicates;
+pub(crate) mod python;
 mod render;
 mod syntax;
 mod text;
