@@ -76,6 +76,22 @@ pub enum Error {
         /// What went wrong there.
         message: String,
     },
+    /// The grammar that a text is to follow cannot be compiled, or has become too complex: change it.
+    #[error("{kind}: {message}")]
+    Constraint {
+        /// What the grammar is written in.
+        kind: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The text is no value of the type that was asked for: allow more tokens, or ask for less.
+    #[error("the answer: expected {expected}, found {found}")]
+    Incomplete {
+        /// The type, and what is missing or wrong.
+        expected: String,
+        /// The end of the text, and why it ended there.
+        found: String,
+    },
     /// The tokens do not fit into the session's context: clear the session or open a larger one.
     #[error("context is full: {needed} positions needed, the session has {capacity}")]
     ContextFull {

@@ -66,12 +66,15 @@
 //!
 //! # Features
 //!
-//! The crate has no cargo features.
+//! * `constrain`: texts that follow a JSON schema, a Rust type, a regex or a grammar, in the module `constrain`.
+//!   Not in the default, as it takes some 20 crates more.
 #![deny(unsafe_code)]
 
 mod cache;
 mod cancel;
 pub mod chat;
+#[cfg(feature = "constrain")]
+pub mod constrain;
 mod cpus;
 mod error;
 mod generate;

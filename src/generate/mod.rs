@@ -1,9 +1,11 @@
 //! From a prompt to text: the loop of evaluating, choosing a token and decoding it.
 
+mod guide;
 mod options;
 mod stop;
 mod timings;
 
+use std::fmt;
 use std::iter::FusedIterator;
 use std::time::Instant;
 
@@ -14,6 +16,9 @@ use crate::{
 
 use stop::StopMatcher;
 
+pub(crate) use guide::Guide;
+#[cfg(feature = "constrain")]
+pub(crate) use guide::MakeGuide;
 pub use options::GenerateOptions;
 pub use timings::Timings;
 
@@ -40,6 +45,8 @@ pub enum FinishReason {
     MaxTokens,
     /// The text came to a stop string; this is its index, in the order they were added.
     StopString(usize),
+    /// The text is complete by the grammar that it follows, which allows nothing more.
+    Complete,
     /// The session has no position left.
     ContextFull,
     /// No token can be chosen: all are banned or removed by a sampler, or no logit is a number.
@@ -189,6 +196,10 @@ impl Session {
             sampler: sampler(self.model().tokenizer(), &[before, &prompt], options)?,
             decoder: StreamDecoder::new(self.model().tokenizer(), false),
             stops: StopMatcher::new(&options.stops)?,
+            guide: match &options.guide {
+                Some(make) => Some(make.guide(self.model())?),
+                None => None,
+            },
             options: options.clone(),
             session: self,
             prompt: Some(prompt),
@@ -241,11 +252,12 @@ fn sampler(
 }
 
 /// The pieces of a text as [`Session::generate`] generates them.
-#[derive(Debug)]
 pub struct Generation<'session> {
     session: &'session mut Session,
     options: GenerateOptions,
     sampler: SamplerChain,
+    /// Which tokens may come.
+    guide: Option<Box<dyn Guide>>,
     decoder: StreamDecoder,
     stops: StopMatcher,
     /// `None` once it is evaluated.
@@ -385,7 +397,7 @@ impl Generation<'_> {
     fn choose(&mut self) -> Result<()> {
         let max_tokens = self.options.max_tokens;
         if self.timings.generated_tokens < max_tokens {
-            match self.sample() {
+            match self.sample()? {
                 None => self.end(FinishReason::NoCandidate),
                 Some(token) if self.ends_text(token) => {
                     self.end(FinishReason::EndOfGeneration(token));
@@ -396,7 +408,9 @@ impl Generation<'_> {
         if self.finish_reason.is_some() {
             return Ok(());
         }
-        if self.timings.generated_tokens >= max_tokens {
+        if self.guide.as_ref().is_some_and(|guide| guide.is_complete()) {
+            self.end(FinishReason::Complete);
+        } else if self.timings.generated_tokens >= max_tokens {
             self.end(FinishReason::MaxTokens);
         } else if self.session.position() == self.session.context_length() {
             match self.when_full {
@@ -412,8 +426,16 @@ impl Generation<'_> {
         !self.options.ignore_end_of_generation && tokenizer.is_end_of_generation(token)
     }
 
-    fn sample(&mut self) -> Option<u32> {
-        self.sampler.sample(logits(self.session))
+    fn sample(&mut self) -> Result<Option<u32>> {
+        let logits = logits(self.session);
+        let Some(guide) = &mut self.guide else {
+            return Ok(self.sampler.sample(logits));
+        };
+        let token = self.sampler.sample_among(logits, guide.allowed()?);
+        if let Some(token) = token {
+            guide.accept(token)?;
+        }
+        Ok(token)
     }
 
     fn take(&mut self, token: u32) -> Result<()> {
@@ -443,6 +465,16 @@ fn logits(session: &Session) -> &[f32] {
     let logits = session.logits();
     let tokens = session.model().tokenizer().vocab_size();
     &logits[..tokens.unwrap_or(logits.len()).min(logits.len())]
+}
+
+impl fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generation")
+            .field("options", &self.options)
+            .field("finish_reason", &self.finish_reason)
+            .field("timings", &self.timings)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Iterator for Generation<'_> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::guide::GuideMaker;
 use crate::{CancelToken, Sampler, SamplingOptions};
 
 /// Tokens that are generated at most where nothing else is asked for.
@@ -23,6 +24,7 @@ pub struct GenerateOptions {
     pub(super) max_tokens: usize,
     pub(super) sampling: SamplingOptions,
     pub(super) samplers: Vec<MakeSampler>,
+    pub(super) guide: Option<GuideMaker>,
     pub(super) logprobs: Option<usize>,
     pub(super) stops: Vec<String>,
     pub(super) add_special: bool,
@@ -82,6 +84,13 @@ impl GenerateOptions {
         make: impl Fn() -> S + Send + Sync + 'static,
     ) -> Self {
         self.samplers.push(Arc::new(move || Box::new(make())));
+        self
+    }
+
+    /// Lets only those tokens come that a guide allows.
+    #[cfg(feature = "constrain")]
+    pub(crate) fn guide(mut self, make: GuideMaker) -> Self {
+        self.guide = Some(make);
         self
     }
 
@@ -146,6 +155,7 @@ impl Default for GenerateOptions {
             max_tokens: DEFAULT_MAX_TOKENS,
             sampling: SamplingOptions::default(),
             samplers: Vec::new(),
+            guide: None,
             logprobs: None,
             stops: Vec::new(),
             add_special: true,
@@ -163,6 +173,7 @@ impl fmt::Debug for GenerateOptions {
             .field("max_tokens", &self.max_tokens)
             .field("sampling", &self.sampling)
             .field("samplers", &self.samplers.len())
+            .field("guided", &self.guide.is_some())
             .field("logprobs", &self.logprobs)
             .field("stops", &self.stops)
             .field("add_special", &self.add_special)

@@ -62,6 +62,9 @@ struct Inner {
     tokenizer: Tokenizer,
     level: Level,
     pool: Pool,
+    /// What grammars are compiled for, once one is.
+    #[cfg(feature = "constrain")]
+    vocabulary: std::sync::OnceLock<Arc<crate::constrain::Vocabulary>>,
 }
 
 impl Model {
@@ -180,6 +183,17 @@ impl Model {
         self.0.pool.threads()
     }
 
+    /// What grammars are compiled for; made where it is asked for first.
+    #[cfg(feature = "constrain")]
+    pub(crate) fn vocabulary(&self) -> Result<Arc<crate::constrain::Vocabulary>> {
+        if let Some(vocabulary) = self.0.vocabulary.get() {
+            return Ok(vocabulary.clone());
+        }
+        let vocabulary = Arc::new(crate::constrain::Vocabulary::new(self)?);
+        // Another thread may have been faster: then all take its one.
+        Ok(self.0.vocabulary.get_or_init(|| vocabulary).clone())
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
     }
@@ -262,6 +276,8 @@ impl ModelBuilder {
             tokenizer,
             level,
             pool,
+            #[cfg(feature = "constrain")]
+            vocabulary: std::sync::OnceLock::new(),
         })))
     }
 

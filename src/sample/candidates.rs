@@ -50,6 +50,12 @@ fn clean(logit: f32) -> f32 {
     }
 }
 
+/// Whether the token's bit is set: bit `id % 32` of word `id / 32`.
+pub(super) fn has_bit(words: &[u32], token: u32) -> bool {
+    let word = words.get(token as usize / 32);
+    word.is_some_and(|word| word >> (token % 32) & 1 == 1)
+}
+
 /// The most probable token.
 pub(super) fn most_probable(logits: &[f32]) -> Option<u32> {
     let greatest = clean(greatest(logits));
@@ -137,6 +143,40 @@ impl Candidates {
         self.tokens.clear();
         self.logits.clear();
         self.logits.extend(logits.iter().map(|&logit| clean(logit)));
+    }
+
+    /// Makes those tokens candidates whose bits are set: bit `id % 32` of word `id / 32`.
+    ///
+    /// They become a list, except where there is a word for all tokens and most bits are set.
+    pub(super) fn fill_allowed(&mut self, logits: &[f32], allowed: &[u32]) {
+        let count: usize = allowed.iter().map(|word| word.count_ones() as usize).sum();
+        self.tokens.clear();
+        self.logits.clear();
+        if count > logits.len() / 2 {
+            for (logits, &word) in logits.chunks(32).zip(allowed) {
+                let cleaned = logits.iter().enumerate().map(|(bit, &logit)| {
+                    let logit = clean(logit);
+                    if word >> bit & 1 == 1 {
+                        logit
+                    } else {
+                        f32::NEG_INFINITY
+                    }
+                });
+                self.logits.extend(cleaned);
+            }
+            return;
+        }
+        for (number, (logits, &word)) in logits.chunks(32).zip(allowed).enumerate() {
+            let mut left = word;
+            while left != 0 {
+                let bit = left.trailing_zeros() as usize;
+                left &= left - 1;
+                if let Some(&logit) = logits.get(bit) {
+                    self.tokens.push((number * 32 + bit) as u32);
+                    self.logits.push(clean(logit));
+                }
+            }
+        }
     }
 
     /// Changes the logit of a token that is a candidate, within finite numbers.

@@ -157,9 +157,23 @@ impl SamplerChain {
     /// NaN and minus infinity are never chosen, infinity counts as a very great number. `None` if nothing
     /// is left to choose from.
     pub fn sample(&mut self, logits: &[f32]) -> Option<u32> {
+        self.sample_of(logits, None)
+    }
+
+    /// As [`SamplerChain::sample`], of the tokens that are `allowed`: bit `id % 32` of word `id / 32`. The
+    /// others are gone before the first step of the chain.
+    pub fn sample_among(&mut self, logits: &[f32], allowed: &[u32]) -> Option<u32> {
+        self.sample_of(logits, Some(allowed))
+    }
+
+    fn sample_of(&mut self, logits: &[f32], allowed: Option<&[u32]>) -> Option<u32> {
+        let is_allowed = |&token: &u32| {
+            (token as usize) < logits.len()
+                && allowed.is_none_or(|words| candidates::has_bit(words, token))
+        };
         let token = match self.forced.pop() {
-            Some(token) => Some(token).filter(|&token| (token as usize) < logits.len()),
-            None => self.choose(logits),
+            Some(token) => Some(token).filter(is_allowed),
+            None => self.choose(logits, allowed),
         }?;
         self.accept(token);
         Some(token)
@@ -172,12 +186,15 @@ impl SamplerChain {
         }
     }
 
-    fn choose(&mut self, logits: &[f32]) -> Option<u32> {
-        if self.random.is_none() && self.changes.is_empty() {
-            return candidates::most_probable(logits);
-        }
+    fn choose(&mut self, logits: &[f32], allowed: Option<&[u32]>) -> Option<u32> {
         let candidates = &mut self.candidates;
-        candidates.fill(logits);
+        match allowed {
+            None if self.random.is_none() && self.changes.is_empty() => {
+                return candidates::most_probable(logits);
+            }
+            None => candidates.fill(logits),
+            Some(allowed) => candidates.fill_allowed(logits, allowed),
+        }
         for sampler in self.changes.iter_mut().chain(&mut self.filters) {
             sampler.apply(candidates);
         }

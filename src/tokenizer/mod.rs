@@ -249,6 +249,29 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// As [`encode`](Tokenizer::encode) without special tokens, for a text that goes on another one: no
+    /// space is put before it.
+    #[cfg(feature = "constrain")]
+    pub(crate) fn encode_middle(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::with_capacity(text.len() / 4 + 2);
+        let mut memo = Memo::new(text.len());
+        for fragment in self.0.user_defined.cut(&self.0.vocab, text, &[]) {
+            match fragment {
+                Fragment::Special(id) => ids.push(id),
+                Fragment::Text(range) => {
+                    self.encode_plain(text, range, false, &mut memo, &mut ids)?;
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Whether a text is what its tokens stand for, one behind the other.
+    #[cfg(feature = "constrain")]
+    pub(crate) fn joins_pieces(&self) -> bool {
+        matches!(self.0.model, Model::Bpe(_) | Model::Spm(_))
+    }
+
     /// Turns token ids into a text; bytes that are not UTF-8 become U+FFFD.
     ///
     /// Vocabularies that put a space before a text lose it again, unless the first token is a

@@ -25,7 +25,7 @@ fn chain(options: &SamplingOptions) -> SamplerChain {
 
 /// Chooses once, and gives the candidates that were left for the draw.
 fn left(chain: &mut SamplerChain, logits: &[f32]) -> Vec<Candidate> {
-    chain.choose(logits);
+    chain.choose(logits, None);
     chain.candidates.iter().collect()
 }
 

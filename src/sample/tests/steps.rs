@@ -286,7 +286,7 @@ fn mirostat_follows_its_definition() {
                 MirostatVersion::V1 => expected.kept_v1(&logits),
                 MirostatVersion::V2 => expected.kept_v2(&logits),
             };
-            let token = chain.choose(&logits).unwrap();
+            let token = chain.choose(&logits, None).unwrap();
             kept.sort_unstable();
             let found: Vec<u32> = chain.candidates.iter().map(|c| c.token).collect();
             assert_eq!(found, kept, "{version:?}, step {step}");
