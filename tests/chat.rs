@@ -105,6 +105,30 @@ fn a_turn_costs_what_is_new_in_it() {
     );
 }
 
+#[test]
+fn a_conversation_goes_on_in_a_session_from_a_file() {
+    let model = model();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("session");
+    let options = max_tokens(8);
+    let mut chat = chat(&model);
+    chat.send("Once upon a time", &options)
+        .unwrap()
+        .finish()
+        .unwrap();
+    chat.session_mut().save(&path).unwrap();
+    let mut other = Chat::new(
+        model.load_session(&path).unwrap(),
+        ChatTemplate::named("chatml").unwrap(),
+    );
+    other.messages_mut().extend_from_slice(chat.messages());
+    let [expected, found] = [&mut chat, &mut other].map(|chat| {
+        let answer = chat.send("And then?", &options).unwrap().finish().unwrap();
+        (answer.text, answer.timings.prompt_tokens)
+    });
+    assert_eq!(found, expected);
+}
+
 /// A model with recurrent layers, whose vocabulary is the small letters and other characters.
 fn recurrent() -> Option<Model> {
     let mut specs = spec::all().into_iter();

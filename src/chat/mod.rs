@@ -104,16 +104,15 @@ impl Model {
 pub struct Chat {
     session: Session,
     conversation: Conversation,
-    /// What the session has evaluated, and perhaps more behind it.
-    tokens: Vec<u32>,
 }
 
 impl Chat {
-    /// A conversation with this template in this session, which forgets what it has read before. A
-    /// template that knows no tokens gets those of the model, see [`ChatTemplate::with_tokens_of`].
+    /// A conversation with this template in this session. What the session has read before is not
+    /// evaluated again, as far as the conversation begins with it: so a conversation goes on in a
+    /// session from a file, see [`Model::load_session`]. A template that knows no tokens gets those
+    /// of the model, see [`ChatTemplate::with_tokens_of`].
     #[must_use]
-    pub fn new(mut session: Session, template: ChatTemplate) -> Chat {
-        session.clear();
+    pub fn new(session: Session, template: ChatTemplate) -> Chat {
         let template = match template.has_tokens() {
             true => template,
             false => template.with_tokens_of(session.model().tokenizer()),
@@ -121,7 +120,6 @@ impl Chat {
         Chat {
             session,
             conversation: Conversation::new(template),
-            tokens: Vec::new(),
         }
     }
 
@@ -204,7 +202,6 @@ impl Chat {
         Ok(Chat {
             session: self.session.fork()?,
             conversation: self.conversation.clone(),
-            tokens: self.tokens.clone(),
         })
     }
 
@@ -212,6 +209,11 @@ impl Chat {
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The session, to be saved or to guess tokens from now on.
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// Says something as the user, and gives the model's answer piece by piece. The answer becomes
@@ -283,37 +285,18 @@ impl Chat {
                 return Err(error);
             }
         };
-        let kept = self.rewind(&tokens);
+        let kept = self.session.rewind(&tokens);
         let stop = self.conversation.template().stop();
         let options = stop.map_or(options.clone(), |stop| options.clone().stop(stop));
         let (same, new) = tokens.split_at(kept);
         let tokenizer = self.session.model().tokenizer();
         let splitter = self.conversation.splitter(&prompt, tokenizer);
         match self.session.generate_behind(same, new, &options) {
-            Ok(generation) => {
-                self.tokens.extend(new);
-                Ok(Reply::new(
-                    generation,
-                    &mut self.conversation,
-                    &mut self.tokens,
-                    splitter,
-                ))
-            }
+            Ok(generation) => Ok(Reply::new(generation, &mut self.conversation, splitter)),
             Err(error) => {
                 self.conversation.messages.truncate(before);
                 Err(error)
             }
         }
-    }
-
-    /// Goes back to where these tokens differ from the session's, and says how many are the same.
-    /// The last one is never among them, as its logits are wanted.
-    fn rewind(&mut self, tokens: &[u32]) -> usize {
-        self.tokens.truncate(self.session.position());
-        let pairs = self.tokens.iter().zip(tokens);
-        let same = pairs.take_while(|(old, new)| old == new).count();
-        let same = self.session.rewind_to(same.min(tokens.len() - 1));
-        self.tokens.truncate(same);
-        same
     }
 }

@@ -53,10 +53,9 @@ pub struct Answer {
 pub struct Reply<'chat> {
     generation: Generation<'chat>,
     conversation: &'chat mut Conversation,
-    /// All tokens, those of the answer behind `prompt_tokens` of the conversation.
-    tokens: &'chat mut Vec<u32>,
-    prompt_tokens: usize,
     splitter: Splitter,
+    /// Of the answer, so far.
+    tokens: Vec<u32>,
     /// The next piece, as far as it has come.
     piece: AnswerPiece,
     /// What was given out.
@@ -70,15 +69,13 @@ impl<'chat> Reply<'chat> {
     pub(super) fn new(
         generation: Generation<'chat>,
         conversation: &'chat mut Conversation,
-        tokens: &'chat mut Vec<u32>,
         splitter: Splitter,
     ) -> Reply<'chat> {
         let mut reply = Reply {
             generation,
             conversation,
-            prompt_tokens: tokens.len(),
-            tokens,
             splitter,
+            tokens: Vec::new(),
             piece: AnswerPiece::default(),
             text: String::new(),
             reasoning: String::new(),
@@ -144,7 +141,7 @@ impl<'chat> Reply<'chat> {
                 self.piece.tokens.extend(piece.tokens);
                 self.piece.logprobs.extend(piece.logprobs);
             }
-            None if self.generation.is_held() => return Some(self.shift()),
+            None if self.generation.is_held() => self.shift(),
             None if self.is_split => return None,
             None => {}
         }
@@ -176,29 +173,14 @@ impl<'chat> Reply<'chat> {
     }
 
     /// The context is full: goes on without the oldest turns, or ends if there is only this one.
-    fn shift(&mut self) -> Result<()> {
-        let pending = self.generation.pending_tokens();
-        let answer = [&self.tokens[self.prompt_tokens..], pending].concat();
+    fn shift(&mut self) {
+        let answer = [&self.tokens, self.generation.pending_tokens()].concat();
         let session = self.generation.session();
         let (tokenizer, capacity) = (session.model().tokenizer(), session.context_length());
-        let Ok(Encoded { tokens, .. }) = self.conversation.encode(tokenizer, capacity, &answer)
-        else {
-            self.generation.end_full();
-            return Ok(());
-        };
-        // What is pending comes with the next piece.
-        let pending = pending.len();
-        let same = self
-            .tokens
-            .iter()
-            .zip(&tokens)
-            .take_while(|(old, new)| old == new)
-            .count();
-        self.generation.resume(same.min(tokens.len() - 1), &tokens);
-        self.prompt_tokens = tokens.len() - answer.len();
-        *self.tokens = tokens;
-        self.tokens.truncate(self.tokens.len() - pending);
-        Ok(())
+        match self.conversation.encode(tokenizer, capacity, &answer) {
+            Ok(Encoded { tokens, .. }) => self.generation.resume(&tokens),
+            Err(_) => self.generation.end_full(),
+        }
     }
 }
 
@@ -228,7 +210,6 @@ impl FusedIterator for Reply<'_> {}
 
 impl Drop for Reply<'_> {
     fn drop(&mut self) {
-        self.tokens.extend(self.generation.pending_tokens());
         let mut message = Message::assistant(std::mem::take(&mut self.text));
         if !self.reasoning.is_empty() {
             message.set(

@@ -321,9 +321,9 @@ impl Generation<'_> {
         self.end(FinishReason::ContextFull);
     }
 
-    /// Goes on behind these tokens instead, of which the session has evaluated the first `same`.
-    pub(crate) fn resume(&mut self, same: usize, tokens: &[u32]) {
-        let same = self.session.rewind_to(same);
+    /// Goes on behind these tokens instead.
+    pub(crate) fn resume(&mut self, tokens: &[u32]) {
+        let same = self.session.rewind(tokens);
         let rest = &tokens[same..];
         self.timings.prompt_tokens += rest.len();
         self.prompt = Some(rest.to_vec());

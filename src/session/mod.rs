@@ -352,10 +352,13 @@ impl Session {
         Ok(())
     }
 
-    /// Forgets the tokens from `position` on, or all of them where this model cannot forget in part;
-    /// gives the position it then has.
-    pub(crate) fn rewind_to(&mut self, position: usize) -> usize {
-        if self.truncate(position).is_err() {
+    /// Goes back to where the tokens that it has read differ from these, and says how many are the
+    /// same. The last one of these is never among them, as its logits are wanted.
+    pub(crate) fn rewind(&mut self, tokens: &[u32]) -> usize {
+        let pairs = self.tokens.iter().zip(tokens);
+        let same = pairs.take_while(|(old, new)| old == new).count();
+        let same = same.min(tokens.len().saturating_sub(1));
+        if self.truncate(same).is_err() {
             self.clear();
         }
         self.position()
