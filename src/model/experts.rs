@@ -5,6 +5,7 @@ use gristmill_kernels::ops::softmax;
 
 use super::config::{MAX_LAYERS, MAX_WIDTH};
 use super::keys::Keys;
+use super::sigmoid;
 use crate::Result;
 
 /// Published models have up to 512 experts.
@@ -137,9 +138,7 @@ impl ExpertShape {
         scores.extend_from_slice(logits);
         match self.gating {
             Gating::Softmax => softmax(level, scores),
-            Gating::Sigmoid => scores
-                .iter_mut()
-                .for_each(|value| *value = 1.0 / (1.0 + (-*value).exp())),
+            Gating::Sigmoid => scores.iter_mut().for_each(|value| *value = sigmoid(*value)),
             Gating::SoftmaxOfSelected => {}
         }
         scores.extend_from_within(..);

@@ -33,6 +33,11 @@ pub(crate) use forward::{Pass, Sequence, Workspace};
 pub(crate) use recurrent::RecurrentShape;
 pub(crate) use weights::Weights;
 
+/// The logistic function.
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
 /// The environment variable that lowers the instruction-set level where the builder does not set it.
 const LEVEL_VARIABLE: &str = "GRISTMILL_LEVEL";
 

@@ -6,6 +6,7 @@ use gristmill_kernels::ops::{activate, gate_mul};
 
 use super::workspace::ThreadSpace;
 use super::{Place, Running, Span};
+use crate::model::sigmoid;
 use crate::model::weights::{FeedForward, Layer, Norm};
 use crate::pool::{Share, Worker};
 
@@ -69,7 +70,7 @@ impl Running<'_> {
                 }
                 if weights.sigmoid_gate.is_some() {
                     let gate = sigmoid_gate.row(token)[0];
-                    let factor = 1.0 / (1.0 + (-gate).exp());
+                    let factor = sigmoid(gate);
                     rows[first..].iter_mut().for_each(|value| *value *= factor);
                 }
             }

@@ -81,8 +81,9 @@ impl Running<'_> {
         worker: &mut Worker<'_>,
         thread: &mut ThreadSpace,
         mix: Mix<'_>,
-        (shape, weights): (&LatentShape, &LatentAttention),
+        weights: &LatentAttention,
     ) {
+        let shape = &weights.shape;
         let space = &self.space.latent;
         let of_all = [(&weights.compress, &space.compressed)];
         let of_span = match &weights.compress_query {

@@ -41,9 +41,8 @@ use self::tiles::AllTiles;
 use self::workspace::ThreadSpace;
 pub(crate) use self::workspace::Workspace;
 use super::architecture::NormKind;
-use super::blocks::{Block, Mixing};
+use super::blocks::Block;
 use super::config::Config;
-use super::recurrent::RecurrentShape;
 use super::rope::Rope;
 use super::weights::{BranchOutput, Layer, Linear, LinearView, Mixer, Norm, OutputNorm, Weights};
 use crate::cache::KvCache;
@@ -261,18 +260,13 @@ impl Running<'_> {
     }
 
     fn mix(&self, worker: &mut Worker<'_>, thread: &mut ThreadSpace, mix: Mix<'_>, mixer: &Mixer) {
-        match (mixer, &mix.block.mixing) {
-            (Mixer::Latent(weights), Mixing::Latent(shape)) => {
-                self.latent_attention(worker, thread, mix, (shape, weights));
-            }
-            (Mixer::DeltaNet(weights), Mixing::Recurrent(RecurrentShape::DeltaNet(shape))) => {
-                self.delta_net(worker, thread, mix, (shape, weights));
-            }
-            (Mixer::ShortConvolution(weights), _) => {
+        match mixer {
+            Mixer::Attention(weights) => self.attention(worker, thread, mix, weights),
+            Mixer::Latent(weights) => self.latent_attention(worker, thread, mix, weights),
+            Mixer::DeltaNet(weights) => self.delta_net(worker, thread, mix, weights),
+            Mixer::ShortConvolution(weights) => {
                 self.short_convolution(worker, thread, mix, weights);
             }
-            (Mixer::Attention(weights), _) => self.attention(worker, thread, mix, weights),
-            _ => unreachable!("weights are bound by what the block is"),
         }
     }
 

@@ -9,7 +9,8 @@ use gristmill_kernels::ops::{
 use super::workspace::ThreadSpace;
 use super::{Mix, Running, Sequence};
 use crate::model::blocks::{Block, Mixing};
-use crate::model::recurrent::{DeltaShape, RecurrentShape};
+use crate::model::recurrent::RecurrentShape;
+use crate::model::sigmoid;
 use crate::model::weights::{DeltaNet, Linear, Rates, ShortConvolution};
 use crate::pool::{Pool, Share, Shared, Worker};
 
@@ -113,8 +114,9 @@ impl Running<'_> {
         worker: &mut Worker<'_>,
         thread: &mut ThreadSpace,
         mix: Mix<'_>,
-        (shape, weights): (&DeltaShape, &DeltaNet),
+        weights: &DeltaNet,
     ) {
+        let shape = &weights.shape;
         let space = &self.space.recurrent;
         let level = self.pass.level;
         let [both, one] = &space.rates;
@@ -138,7 +140,7 @@ impl Running<'_> {
                 activate(level, Activation::Silu, out);
             });
         });
-        worker.phase(|share| self.learn(share, mix.index, shape, weights));
+        worker.phase(|share| self.learn(share, mix.index, weights));
         let gated = |share: &Share, tokens: Range<usize>, rows: &mut Vec<f32>| {
             let dim = shape.head_dim;
             let heads = space.heads.read(share).chunks_exact(space.heads.cols());
@@ -208,7 +210,8 @@ impl Running<'_> {
     }
 
     /// What the share's heads learn of all tokens, and what they answer.
-    fn learn(&self, share: &Share, layer: usize, shape: &DeltaShape, weights: &DeltaNet) {
+    fn learn(&self, share: &Share, layer: usize, weights: &DeltaNet) {
+        let shape = &weights.shape;
         let space = &self.space.recurrent;
         let dim = shape.head_dim;
         let (_, outputs) = space.heads.rows_mut(share);
@@ -225,7 +228,7 @@ impl Running<'_> {
                 }
                 let tokens = sequence.tokens.clone();
                 let outputs = &mut outputs[tokens.start * dim..tokens.end * dim];
-                self.learn_head(share, (shape, weights), head, tokens, state, outputs);
+                self.learn_head(share, weights, head, tokens, state, outputs);
             }
         }
     }
@@ -234,13 +237,14 @@ impl Running<'_> {
     fn learn_head(
         &self,
         share: &Share,
-        (shape, weights): (&DeltaShape, &DeltaNet),
+        weights: &DeltaNet,
         head: usize,
         tokens: Range<usize>,
         state: &mut [f32],
         outputs: &mut [f32],
     ) {
         let space = &self.space.recurrent;
+        let shape = &weights.shape;
         let dim = shape.head_dim;
         let convolved = space.convolved.rows(share);
         let rates = space.rates.each_ref().map(|rates| rates.rows(share));
@@ -254,8 +258,7 @@ impl Running<'_> {
             self.unit(&keys[key_head * dim..][..dim], &mut key);
             let scale = 1.0 / (dim as f32).sqrt();
             query.iter_mut().for_each(|value| *value *= scale);
-            let [rate, decay] =
-                self::rates(shape, weights, head, rates.map(|rates| rates.row(token)));
+            let [rate, decay] = self::rates(weights, head, rates.map(|rates| rates.row(token)));
             let step = DeltaStep {
                 query: &query,
                 key: &key,
@@ -279,12 +282,8 @@ impl Running<'_> {
 
 /// How much a value head learns of a token, and what remains of its state before. `both` and `one` are the
 /// token's rows of the buffers of rates.
-fn rates(
-    shape: &DeltaShape,
-    weights: &DeltaNet,
-    head: usize,
-    [both, one]: [&[f32]; 2],
-) -> [f32; 2] {
+fn rates(weights: &DeltaNet, head: usize, [both, one]: [&[f32]; 2]) -> [f32; 2] {
+    let shape = &weights.shape;
     let [rate, decay] = match weights.rates {
         Rates::Separate { .. } => [both[head], one[head]],
         Rates::Fused(_) => {
@@ -296,8 +295,5 @@ fn rates(
     // softplus; beyond 20 it is the identity in f32
     let x = decay + weights.decay_bias[head];
     let grown = if x > 20.0 { x } else { x.exp().ln_1p() };
-    [
-        1.0 / (1.0 + (-rate).exp()),
-        (grown * weights.decay[head]).exp(),
-    ]
+    [sigmoid(rate), (grown * weights.decay[head]).exp()]
 }

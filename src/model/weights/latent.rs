@@ -10,6 +10,7 @@ use crate::model::latent::LatentShape;
 /// Multi-head latent attention.
 #[derive(Debug)]
 pub(crate) struct LatentAttention {
+    pub(crate) shape: LatentShape,
     /// What queries are compressed by before, if they are: a matrix and a norm.
     pub(crate) compress_query: Option<(Linear, Norm)>,
     pub(crate) query: Linear,
@@ -64,6 +65,7 @@ impl LatentAttention {
             Expand::KeysAndValues(tensors.linear(&name("attn_kv_b"), rows, shape.rank)?)
         };
         Ok(LatentAttention {
+            shape: *shape,
             compress_query,
             query,
             compress: tensors.linear(&name("attn_kv_a_mqa"), compressed, width)?,

@@ -9,6 +9,7 @@ use crate::model::recurrent::DeltaShape;
 /// A gated delta net.
 #[derive(Debug)]
 pub(crate) struct DeltaNet {
+    pub(crate) shape: DeltaShape,
     /// Queries, keys and values.
     pub(crate) input: Linear,
     /// What the output is gated by.
@@ -66,6 +67,7 @@ impl DeltaNet {
             }
         };
         Ok(DeltaNet {
+            shape: *shape,
             input: tensors.linear(&name("attn_qkv"), channels, width)?,
             gate: tensors.linear(&name("attn_gate"), shape.value_length(), width)?,
             rates,
