@@ -49,6 +49,13 @@ const TABLE: &[Markers] = &[
     ),
     // Magistral, Ministral.
     part(Part::Reasoning, "[THINK]", &["[/THINK]"]),
+    // EXAONE Deep.
+    part(Part::Reasoning, "<thought>", &["</thought>"]),
+    // Granite and Hunyuan, around the answer behind the thoughts.
+    part(Part::Answer, "<response>", &[]),
+    part(Part::Answer, "</response>", &[]),
+    part(Part::Answer, "<answer>", &[]),
+    part(Part::Answer, "</answer>", &[]),
     // Command R7B, Command A.
     part(Part::Reasoning, "<|START_THINKING|>", &["<|END_THINKING|>"]),
     part(Part::Answer, "<|START_RESPONSE|>", &[]),

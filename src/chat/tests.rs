@@ -93,6 +93,12 @@ fn reasoning_is_no_part_of_the_answer() {
         let answer = format!("{open}x{close}y");
         assert_eq!(split("", &answer), found("", &answer, &[]));
     }
+    let marked = "<think>\nLet me see.\n\nYes.\n</think>\n<answer>\nIt is 4.\n</answer>";
+    let template = "<think></think><answer></answer>";
+    assert_eq!(
+        split(template, marked),
+        found("Let me see.\n\nYes.", "It is 4.", &[])
+    );
     let unfinished = split("<think>", "<think>Let me");
     assert_eq!(unfinished, found("Let me", "", &[]));
 }
