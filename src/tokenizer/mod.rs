@@ -242,7 +242,7 @@ impl Tokenizer {
                 let prefix = *space_prefix && after_special;
                 spm.encode(vocab, text, range, prefix, memo, ids);
             }
-            Model::WordPiece(wordpiece) => wordpiece.encode(vocab, &text[range], ids),
+            Model::WordPiece(wordpiece) => wordpiece.encode(vocab, text, range, memo, ids),
             Model::Unigram(unigram) => unigram.encode(vocab, &text[range], ids),
             Model::None => {}
         }

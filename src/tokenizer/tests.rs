@@ -667,6 +667,24 @@ fn long_texts_are_no_problem() {
     }
 }
 
+/// A token as long as a word must not be tried at each place of it, in every length.
+#[test]
+fn a_long_token_does_not_make_words_slow() {
+    let long = "a".repeat(20_000);
+    let tokens = ["[UNK]", "▁a", "a", &long, "▁b", "b"];
+    let wordpiece = build(&[
+        ("tokenizer.ggml.model", V::Text("bert")),
+        ("tokenizer.ggml.tokens", texts(tokens)),
+    ])
+    .unwrap();
+    let mut expected = vec!["▁b"];
+    expected.resize(1 + long.len(), "a");
+    assert_eq!(self::tokens(&wordpiece, &format!("b{long}")), expected);
+    let twice = [&expected[..], &["▁a"], &expected[..]].concat();
+    let text = format!(" b{long} a  b{long}\n");
+    assert_eq!(self::tokens(&wordpiece, &text), twice);
+}
+
 #[test]
 fn spaces_are_cleaned_by_gpt2s_rules() {
     let clean = |text: &str| String::from_utf8(decode::clean_spaces(text.as_bytes())).unwrap();

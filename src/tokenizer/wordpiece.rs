@@ -3,10 +3,12 @@
 //!
 //! Before, accents are dropped, letters made small, and punctuation and ideographs made words of their own.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use unicode_normalization::char::decompose_canonical;
 
+use super::memo::Memo;
 use super::unicode::{Class, Set, class_of};
 use super::vocab::Vocab;
 use crate::Result;
@@ -14,6 +16,10 @@ use crate::gguf::Gguf;
 
 /// What begins a word, in the vocabulary.
 const WORD: char = '▁';
+
+/// Bytes of a token that is looked for; real ones have fewer than a hundred. At each place of a word every
+/// length is tried, so the time per byte of a text could otherwise grow with the file.
+const MAX_BYTES: usize = 256;
 
 /// Unicode's general categories.
 static PUNCTUATION: LazyLock<Set> = LazyLock::new(|| Set::of(r"\p{P}"));
@@ -26,7 +32,7 @@ pub(super) struct WordPiece {
     lowercase: bool,
     strip_accents: bool,
     unknown: Option<u32>,
-    /// Bytes of the longest token.
+    /// Bytes of the longest token, of those that are looked for.
     longest: usize,
 }
 
@@ -39,30 +45,46 @@ impl WordPiece {
             lowercase,
             strip_accents: flag("strip_accents")?.unwrap_or(lowercase),
             unknown,
-            longest: lengths.max().unwrap_or(0),
+            longest: lengths.max().unwrap_or(0).min(MAX_BYTES),
         })
     }
 
-    /// Appends the tokens of a text without special tokens.
-    pub(super) fn encode(&self, vocab: &Vocab, text: &str, ids: &mut Vec<u32>) {
+    /// Appends the tokens of a range of the text, in which no special tokens are.
+    pub(super) fn encode(
+        &self,
+        vocab: &Vocab,
+        text: &str,
+        range: Range<usize>,
+        memo: &mut Memo,
+        ids: &mut Vec<u32>,
+    ) {
         let mut word = String::new();
-        for character in text.chars() {
-            if character.is_whitespace() {
-                self.end_word(vocab, &mut word, ids);
-                continue;
-            }
+        let mut at = range.start;
+        while let Some(space) = text[at..range.end].find(|c: char| !c.is_whitespace()) {
+            let start = at + space;
+            let run = &text[start..range.end];
+            at = start + run.find(char::is_whitespace).unwrap_or(run.len());
+            memo.encode(text, start..at, ids, |run, ids| {
+                self.encode_run(vocab, run, &mut word, ids);
+            });
+        }
+    }
+
+    /// Appends the tokens of a run without whitespace. `word` is empty, before and after.
+    fn encode_run(&self, vocab: &Vocab, run: &str, word: &mut String, ids: &mut Vec<u32>) {
+        for character in run.chars() {
             let Some(character) = self.normalized(character) else {
                 continue;
             };
             if stands_alone(character) {
-                self.end_word(vocab, &mut word, ids);
+                self.end_word(vocab, word, ids);
                 word.push(character);
-                self.end_word(vocab, &mut word, ids);
+                self.end_word(vocab, word, ids);
             } else {
                 word.push(character);
             }
         }
-        self.end_word(vocab, &mut word, ids);
+        self.end_word(vocab, word, ids);
     }
 
     /// A character as the vocabulary has it; `None` if it is dropped.
