@@ -84,6 +84,10 @@ struct Options {
     #[arg(long, value_name = "COUNT")]
     draft_max: Option<usize>,
 
+    #[cfg(feature = "constrain")]
+    #[command(flatten)]
+    grammar: Grammar,
+
     #[command(flatten)]
     sampling: Sampling,
 }
@@ -99,6 +103,43 @@ impl Options {
             Some(tokens) => speculation.max_tokens(tokens),
             None => speculation,
         }))
+    }
+}
+
+/// What the new text follows.
+#[cfg(feature = "constrain")]
+#[derive(clap::Args)]
+struct Grammar {
+    /// Write JSON that satisfies the JSON schema in this file
+    #[arg(long, value_name = "FILE")]
+    json_schema: Option<PathBuf>,
+
+    /// Follow the grammar in this file: in Lark's syntax if its name ends in .lark, else in GBNF
+    #[arg(long, value_name = "FILE", conflicts_with = "json_schema")]
+    grammar: Option<PathBuf>,
+}
+
+#[cfg(feature = "constrain")]
+impl Grammar {
+    fn constraint(
+        &self,
+        model: &Model,
+    ) -> Result<Option<gristmill::constrain::Constraint>, Box<dyn std::error::Error>> {
+        use gristmill::constrain::Constraint;
+        let Some(path) = self.json_schema.as_ref().or(self.grammar.as_ref()) else {
+            return Ok(None);
+        };
+        let text = fs::read_to_string(path);
+        let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+        let compile = match &self.json_schema {
+            Some(_) => Constraint::json_schema_text,
+            None if path.extension().is_some_and(|end| end == "lark") => Constraint::lark,
+            None => Constraint::gbnf,
+        };
+        let constraint = compile(model, &text);
+        Ok(Some(
+            constraint.map_err(|error| format!("{}: {error}", path.display()))?,
+        ))
     }
 }
 
@@ -287,7 +328,13 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         settings = settings.speculate(speculation);
     }
     let mut session = model.session_with(&settings)?;
-    let mut generation = session.generate(&prompt, &generate_options(options))?;
+    let settings = generate_options(options);
+    #[cfg(feature = "constrain")]
+    let settings = match options.grammar.constraint(&model)? {
+        Some(constraint) => settings.constraint(&constraint),
+        None => settings,
+    };
+    let mut generation = session.generate(&prompt, &settings)?;
     let echo = if options.no_echo { "" } else { &prompt };
     let printed = print(&mut generation, echo);
     eprintln!("\nopened:    in {:.3} s", opened.as_secs_f64());
@@ -390,6 +437,7 @@ fn report(timings: Timings, reason: Option<FinishReason>, model: &Model, options
     let why = match reason {
         Some(FinishReason::EndOfGeneration(_)) => "the model ended the text".to_owned(),
         Some(FinishReason::MaxTokens) => "as many tokens as --max-tokens allows".to_owned(),
+        Some(FinishReason::Complete) => "the grammar allows nothing more".to_owned(),
         Some(FinishReason::StopString(index)) => format!("before {:?}", options.stop[index]),
         Some(FinishReason::NoCandidate) => "no token is left to choose".to_owned(),
         Some(FinishReason::ContextFull) => "the context is full (--context)".to_owned(),

@@ -7,7 +7,7 @@ use gristmill::constrain::Constraint;
 use gristmill::tokenizer::TokenKind;
 use gristmill::{
     Candidates, Completion, Error, FinishReason, GenerateOptions, Model, Sampler, SamplerChain,
-    SamplingOptions,
+    SamplingOptions, SessionOptions,
 };
 use regex::Regex;
 use schemars::JsonSchema;
@@ -210,6 +210,69 @@ fn the_rest_of_the_chain_sees_what_is_allowed_only() {
         .generate(PROMPT, &options.sampling(forced("c")))
         .unwrap();
     assert_eq!(unfit.finish_reason, FinishReason::NoCandidate);
+}
+
+/// Tokens that are forced are evaluated together, where nobody wants to see their logits.
+#[test]
+fn what_is_forced_is_the_same_text_in_fewer_passes() {
+    let model = model();
+    let schema = json!({
+        "type": "object",
+        "properties": {"is_it_true": {"type": "boolean"}, "which_one": {"enum": ["first", "second"]}},
+        "required": ["is_it_true", "which_one"],
+        "additionalProperties": false,
+        "x-guidance": {"whitespace_flexible": false},
+    });
+    let constraint = Constraint::json_schema(&model, &schema).unwrap();
+    let options = options(&constraint, None);
+    let seen = model
+        .generate(PROMPT, &options.clone().logprobs(0))
+        .unwrap();
+    let passes = |options: &GenerateOptions| {
+        let mut session = model.session().unwrap();
+        let mut passes = 0;
+        let mut generation = session.generate(PROMPT, options).unwrap();
+        let mut completion = (String::new(), Vec::new());
+        for piece in generation.by_ref() {
+            let piece = piece.unwrap();
+            completion.0.push_str(&piece.text);
+            completion.1.extend(piece.tokens);
+            passes += 1;
+        }
+        assert_eq!(generation.finish_reason(), Some(FinishReason::Complete));
+        (passes, completion)
+    };
+    let (few, unseen) = passes(&options);
+    let (many, _) = passes(&options.clone().logprobs(0));
+    assert_eq!(unseen, (seen.text, seen.tokens.clone()));
+    assert!(few * 3 < many, "{few} of {many}");
+    // All limits hold in the midst of them.
+    for count in 1..seen.tokens.len() {
+        let cut = model
+            .generate(PROMPT, &options.clone().max_tokens(count))
+            .unwrap();
+        assert_eq!(cut.finish_reason, FinishReason::MaxTokens);
+        assert_eq!(cut.tokens, seen.tokens[..count]);
+        let prompt = model
+            .tokenizer()
+            .encode(PROMPT, Default::default())
+            .unwrap()
+            .len();
+        let context = SessionOptions::new().context_length(prompt + count);
+        let mut session = model.session_with(&context).unwrap();
+        let full = session
+            .generate(PROMPT, &options)
+            .unwrap()
+            .finish()
+            .unwrap();
+        let whole = count + 1 >= seen.tokens.len();
+        assert_eq!(
+            full.finish_reason == FinishReason::ContextFull,
+            !whole,
+            "{full:?}"
+        );
+        assert_eq!(full.tokens, seen.tokens[..count + 1]);
+    }
 }
 
 #[test]

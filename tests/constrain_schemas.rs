@@ -11,7 +11,7 @@ use gristmill::{Completion, FinishReason, GenerateOptions, Model, SamplingOption
 use serde_json::Value;
 
 /// Tokens of a text at most. What has not ended by then is no text of the schema, and is counted.
-const MAX_TOKENS: usize = 64;
+const MAX_TOKENS: usize = 56;
 
 #[rustfmt::skip]
 const SCHEMAS: [&str; 100] = [
@@ -22,7 +22,7 @@ const SCHEMAS: [&str; 100] = [
     r#"{"type": "integer"}"#,
     r#"{"type": "number", "multipleOf": 0.25, "minimum": -9, "maximum": 99}"#,
     r#"{"type": "string", "maxLength": 12}"#,
-    r#"{"type": ["integer", "null"], "minimum": 1}"#,
+    r#"{"type": ["integer", "null"], "minimum": 1, "maximum": 99999}"#,
     r#"{"type": ["boolean", "string", "null"], "maxLength": 6}"#,
     r#"{"type": ["array", "object"], "maxItems": 2, "maxProperties": 0, "items": {"type": "boolean"}}"#,
     // Values.
@@ -47,7 +47,7 @@ const SCHEMAS: [&str; 100] = [
     r#"{"type": "integer", "multipleOf": 7, "minimum": 0, "maximum": 1000}"#,
     r#"{"type": "integer", "multipleOf": 25, "minimum": 30, "maximum": 110}"#,
     // Numbers.
-    r#"{"type": "number", "minimum": 0, "maximum": 1}"#,
+    r#"{"type": "number", "minimum": 0, "maximum": 1, "multipleOf": 0.001}"#,
     r#"{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.5, "multipleOf": 0.05}"#,
     r#"{"type": "number", "minimum": -1.5, "maximum": 1.25, "multipleOf": 0.125}"#,
     r#"{"type": "number", "minimum": 99.5, "maximum": 100.75, "multipleOf": 0.01}"#,
@@ -69,11 +69,11 @@ const SCHEMAS: [&str; 100] = [
     r#"{"type": "string", "pattern": "^[^a-z]{2,4}$"}"#,
     // Formats.
     r#"{"type": "string", "format": "date"}"#,
-    r#"{"type": "string", "format": "time"}"#,
+    r#"{"type": "string", "format": "time", "maxLength": 11}"#,
     r#"{"type": "string", "format": "date-time"}"#,
     r#"{"type": "string", "format": "uuid"}"#,
     r#"{"type": "string", "format": "ipv4"}"#,
-    r#"{"type": "string", "format": "duration"}"#,
+    r#"{"type": "string", "format": "duration", "maxLength": 6}"#,
     r#"{"type": "string", "format": "hostname", "maxLength": 12}"#,
     // Arrays.
     r#"{"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 4}"#,
@@ -99,9 +99,9 @@ const SCHEMAS: [&str; 100] = [
     r#"{"type": "object", "patternProperties": {"^x[0-9]$": {"type": "boolean"}}, "additionalProperties": false, "maxProperties": 1}"#,
     r#"{"type": "object", "properties": {"outer": {"type": "object", "properties": {"inner": {"type": "object", "properties": {"value": {"type": "boolean"}}, "required": ["value"], "additionalProperties": false}}, "required": ["inner"], "additionalProperties": false}}, "required": ["outer"], "additionalProperties": false}"#,
     r#"{"type": "object", "properties": {"points": {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "integer", "minimum": 0, "maximum": 9}, "y": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["x", "y"], "additionalProperties": false}, "minItems": 1, "maxItems": 2}}, "required": ["points"], "additionalProperties": false}"#,
-    r#"{"properties": {"only": {"type": "integer"}}, "type": "object", "required": ["only"], "additionalProperties": false, "title": "Named", "description": "With words", "default": {"only": 3}, "examples": [{"only": 4}]}"#,
+    r#"{"properties": {"only": {"type": "integer", "minimum": -1000, "maximum": 1000}}, "type": "object", "required": ["only"], "additionalProperties": false, "title": "Named", "description": "With words", "default": {"only": 3}, "examples": [{"only": 4}]}"#,
     // Combinations.
-    r#"{"anyOf": [{"type": "integer"}, {"type": "boolean"}]}"#,
+    r#"{"anyOf": [{"type": "integer", "minimum": 0, "maximum": 1000}, {"type": "boolean"}]}"#,
     r#"{"anyOf": [{"type": "string", "maxLength": 4}, {"type": "null"}]}"#,
     r#"{"anyOf": [{"type": "object", "properties": {"kind": {"const": "dog"}, "barks": {"type": "boolean"}}, "required": ["kind", "barks"], "additionalProperties": false}, {"type": "object", "properties": {"kind": {"const": "cat"}, "lives": {"type": "integer", "minimum": 1, "maximum": 9}}, "required": ["kind", "lives"], "additionalProperties": false}]}"#,
     r#"{"oneOf": [{"type": "integer", "minimum": 0, "maximum": 99}, {"type": "boolean"}]}"#,

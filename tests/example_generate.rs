@@ -186,3 +186,34 @@ fn what_is_wrong_is_named() {
         assert_eq!(stdout, "");
     }
 }
+
+#[cfg(feature = "constrain")]
+#[test]
+fn the_text_follows_a_grammar_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        (
+            "schema.json",
+            "--json-schema",
+            r#"{"enum": ["seven"]}"#,
+            "\"seven\"\n",
+        ),
+        ("one.gbnf", "--grammar", "root ::= \"a\"{3}", "aaa\n"),
+        ("one.lark", "--grammar", "start: \"b\" ~ 2", "bb\n"),
+    ];
+    for (name, option, grammar, text) in files {
+        let path = folder.path().join(name);
+        std::fs::write(&path, grammar).unwrap();
+        let path = path.to_str().unwrap();
+        let Some((_, stdout, stderr)) = generate(&["--no-echo", option, path]) else {
+            return;
+        };
+        assert_eq!(stdout, text, "{stderr}");
+        std::fs::write(path, "(").unwrap();
+        let (output, _, stderr) = generate(&[option, path]).unwrap();
+        assert!(
+            !output.status.success() && stderr.contains(name),
+            "{stderr}"
+        );
+    }
+}

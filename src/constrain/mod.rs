@@ -303,6 +303,10 @@ impl Guide for Follower {
         Follower::accept(self, token)
     }
 
+    fn forced(&mut self) -> Vec<u32> {
+        self.matcher.compute_ff_tokens()
+    }
+
     fn is_complete(&self) -> bool {
         Follower::is_complete(self)
     }

@@ -32,6 +32,9 @@ pub(crate) trait Guide: Send {
     /// Where it was none of them.
     fn accept(&mut self, token: u32) -> Result<()>;
 
+    /// The next tokens, as far as no others are allowed; perhaps not all of them.
+    fn forced(&mut self) -> Vec<u32>;
+
     /// Whether the text is complete and nothing can follow.
     fn is_complete(&self) -> bool;
 }

@@ -369,6 +369,14 @@ impl Generation<'_> {
         if self.options.cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
+        if self.prompt.is_none()
+            && let Some(token) = self.session.unevaluated()
+        {
+            let forced = self.forced();
+            if !forced.is_empty() {
+                return self.evaluate_forced(token, &forced);
+            }
+        }
         let mut control = FeedControl::new().cancel(&self.options.cancel);
         if let Some(prompt) = &self.prompt {
             if let Some(report) = &self.options.progress {
@@ -393,10 +401,45 @@ impl Generation<'_> {
         Ok(())
     }
 
+    /// The tokens behind the one that is to be evaluated, as far as there is no choice.
+    fn forced(&mut self) -> Vec<u32> {
+        let left = self.options.max_tokens - self.timings.generated_tokens;
+        let room = self.session.context_length() - self.session.position();
+        let Some(guide) = self.guide.as_mut().filter(|_| self.options.takes_unseen()) else {
+            return Vec::new();
+        };
+        let mut forced = guide.forced();
+        let tokenizer = self.session.model().tokenizer();
+        let ends = |&id: &u32| tokenizer.is_end_of_generation(id);
+        let count = forced.iter().position(ends).unwrap_or(forced.len());
+        forced.truncate(count.min(left).min(room.saturating_sub(1)));
+        forced
+    }
+
+    /// Evaluates a token, and those that are forced behind it, in one pass.
+    fn evaluate_forced(&mut self, token: u32, forced: &[u32]) -> Result<()> {
+        let control = FeedControl::new().cancel(&self.options.cancel);
+        let tokens = [&[token], forced].concat();
+        self.session.feed_with(&tokens, &control)?;
+        self.timings.evaluated_tokens += tokens.len();
+        for &token in forced {
+            if let Some(guide) = &mut self.guide {
+                guide.accept(token)?;
+            }
+            self.sampler.accept(token);
+            self.give_out(token)?;
+        }
+        Ok(())
+    }
+
+    fn is_complete(&self) -> bool {
+        self.guide.as_ref().is_some_and(|guide| guide.is_complete())
+    }
+
     /// Chooses a token, and decides whether it was the last one.
     fn choose(&mut self) -> Result<()> {
         let max_tokens = self.options.max_tokens;
-        if self.timings.generated_tokens < max_tokens {
+        if self.timings.generated_tokens < max_tokens && !self.is_complete() {
             match self.sample()? {
                 None => self.end(FinishReason::NoCandidate),
                 Some(token) if self.ends_text(token) => {
@@ -408,7 +451,7 @@ impl Generation<'_> {
         if self.finish_reason.is_some() {
             return Ok(());
         }
-        if self.guide.as_ref().is_some_and(|guide| guide.is_complete()) {
+        if self.is_complete() {
             self.end(FinishReason::Complete);
         } else if self.timings.generated_tokens >= max_tokens {
             self.end(FinishReason::MaxTokens);
@@ -439,16 +482,21 @@ impl Generation<'_> {
     }
 
     fn take(&mut self, token: u32) -> Result<()> {
-        let text = self.decoder.push(token)?;
-        let stop = self.stops.push(text, &mut self.piece.text);
-        self.finish_reason = stop.map(FinishReason::StopString);
+        self.give_out(token)?;
         if let Some(count) = self.options.logprobs {
             let logprobs = TokenLogprobs::new(logits(self.session), token, count);
             self.piece.logprobs.push(logprobs);
         }
+        self.session.set_unevaluated(token);
+        Ok(())
+    }
+
+    fn give_out(&mut self, token: u32) -> Result<()> {
+        let text = self.decoder.push(token)?;
+        let stop = self.stops.push(text, &mut self.piece.text);
+        self.finish_reason = stop.map(FinishReason::StopString);
         self.piece.tokens.push(token);
         self.timings.generated_tokens += 1;
-        self.session.set_unevaluated(token);
         Ok(())
     }
 

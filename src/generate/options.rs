@@ -94,6 +94,18 @@ impl GenerateOptions {
         self
     }
 
+    /// Whether a token can be taken unseen where a guide allows no other one: it would be chosen, nothing
+    /// is reported of it, and the text does not end with it.
+    pub(super) fn takes_unseen(&self) -> bool {
+        let sampling = &self.sampling;
+        sampling.banned.is_empty()
+            && sampling.forced.is_empty()
+            && sampling.logit_bias.is_empty()
+            && self.samplers.is_empty()
+            && self.stops.is_empty()
+            && self.logprobs.is_none()
+    }
+
     /// Reports how probable each token was, and as many of the most probable ones. Default: nothing.
     #[must_use]
     pub fn logprobs(mut self, top: usize) -> Self {

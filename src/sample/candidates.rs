@@ -587,6 +587,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_allowed_is_no_candidate() {
+        let logits: Vec<f32> = (0..70).map(|id| id as f32 / 7.0).collect();
+        // The last word is missing, and so are tokens 64 and on.
+        for words in [[0x8000_0001_u32, 4], [!2, !4], [0, 0], [0, 1]] {
+            let mut some = Candidates::default();
+            some.fill(&logits[..3]);
+            some.fill_allowed(&logits, &words);
+            let expected: Vec<u32> = (0..64).filter(|&id| has_bit(&words, id)).collect();
+            let found: Vec<u32> = some.iter().map(|candidate| candidate.token).collect();
+            assert_eq!(found, expected);
+            assert!(some.iter().all(|c| c.logit == logits[c.token as usize]));
+            assert_eq!(
+                some.most_probable().map(|c| c.token),
+                expected.last().copied()
+            );
+            assert_eq!((some.logit(1), some.logit(65)), (None, None));
+        }
+        let mut some = Candidates::default();
+        some.fill_allowed(&[f32::NAN, 1.0, 2.0], &[3]);
+        assert_eq!(some.iter().map(|c| c.token).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
     fn numbers_that_are_none_are_no_candidates() {
         let logits = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY, 1.0];
         let all = candidates(&logits);
