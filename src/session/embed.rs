@@ -51,9 +51,7 @@ impl Model {
                 Pooling::Last
             })
     }
-}
 
-impl Model {
     /// A vector of length 1 for a text, `[embedding_length]`, pooled as the file says: see
     /// [`Session::embed`]. Special tokens are added where the model expects them.
     ///
