@@ -4,7 +4,7 @@ mod common;
 
 use common::spec::{self, Spec};
 use gristmill::gguf::Gguf;
-use gristmill::{CacheType, Error, Model, Session, SessionOptions};
+use gristmill::{CacheType, Error, Level, Model, Session, SessionOptions};
 
 /// Between golden logits and ours it is 2e-4; here, only the order of sums differs.
 const TOLERANCE: f32 = 2e-4;
@@ -69,4 +69,48 @@ fn what_does_not_fit_changes_no_session() {
     let error = batch.step(&mut [(&mut good, 128)]);
     assert!(error.is_err_and(|error| error.to_string().contains("ids below 128")));
     assert_eq!((good.position(), full.position()), (2, 3));
+}
+
+/// A pass of a few tokens gives each the bits that it gets alone: at the levels that multiply them one by
+/// one with each row, and wherever a context is cut into parts.
+#[test]
+fn a_few_tokens_together_give_the_bits_of_one_after_the_other() {
+    for spec in spec::all() {
+        for level in Level::available() {
+            let few = gristmill_kernels::most_alike(level);
+            let gguf = Gguf::from_bytes(spec.gguf()).expect("a sound file");
+            let model = Model::builder().level(level).load(gguf).expect("a model");
+            let deep = spec.name == "llama" || spec.name == "llama-gqa-tied";
+            for (&cache_type, depth) in
+                CacheType::ALL
+                    .iter()
+                    .zip([3, if deep { 1018 } else { 5 }, 7])
+            {
+                let options = SessionOptions::new()
+                    .context_length(depth + few)
+                    .cache_type(cache_type);
+                let mut session = model.session_with(&options).expect("a small cache");
+                let tokens: Vec<u32> = spec
+                    .tokens
+                    .iter()
+                    .copied()
+                    .cycle()
+                    .take(depth + few)
+                    .collect();
+                session.feed(&tokens[..depth]).expect("room");
+                let mut together = session.fork().expect("memory");
+                let mut alone = Vec::new();
+                for token in &tokens[depth..] {
+                    session.feed(&[*token]).expect("room");
+                    alone.push(session.logits().to_vec());
+                }
+                together
+                    .feed_each(&tokens[depth..], |place, logits| {
+                        let what = format!("{} {level} {cache_type} {place}", spec.name);
+                        assert!(logits == alone[place], "{what}");
+                    })
+                    .expect("room");
+            }
+        }
+    }
 }

@@ -43,6 +43,22 @@ fn without_options_the_demo_model_tells_a_story() {
 }
 
 #[test]
+fn guesses_do_not_change_the_text() {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/demo-model/demo.gguf");
+    let Some((_, plain, _)) = generate(&[]) else {
+        return;
+    };
+    for guess in [&["--lookup", "--draft-max", "5"][..], &["--draft", demo]] {
+        let Some((output, stdout, stderr)) = generate(guess) else {
+            return;
+        };
+        assert!(output.status.success(), "{stderr}");
+        assert_eq!(stdout, plain, "{guess:?}");
+        assert!(stderr.contains("of them right"), "{stderr}");
+    }
+}
+
+#[test]
 fn options_reach_the_generation() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("prompt.txt");

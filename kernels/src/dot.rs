@@ -237,7 +237,7 @@ impl<'a, F: QuantFormat, const TOKENS: usize> RowWalk<'a, F, TOKENS> {
             std::array::from_fn(|token| &self.inputs[token][..units.len()]);
         let mut sums = UnitSums {
             sums: [simd.splat(0.0); TOKENS],
-            second: simd.splat(0.0),
+            second: [simd.splat(0.0); TOKENS],
             subtract: [simd.splat(0.0); TOKENS],
         };
         for (index, unit) in units.iter().enumerate() {
@@ -285,10 +285,10 @@ const fn scale_lanes<F: QuantFormat>(half: usize, vector: usize) -> [usize; 4] {
 #[derive(Clone, Copy)]
 struct UnitSums<V, const TOKENS: usize> {
     sums: [V; TOKENS],
-    /// One token has two sums, added up in the end: an addition that waits for the last one takes longer
-    /// than everything else. Several tokens do not wait for each other; a second sum for each of them
-    /// would take registers, and unused ones go through memory: eight tokens with Q4_0 a third slower.
-    second: V,
+    /// Of one token an addition that waits for the last one takes longer than everything else, so each vector
+    /// has its own, added up in the end. Several tokens would not wait for each other, but must sum alike:
+    /// see [`most_alike`](crate::most_alike).
+    second: [V; TOKENS],
     /// Where sub-blocks have 32 values, lanes 8..16 count.
     subtract: [V; TOKENS],
 }
@@ -373,8 +373,8 @@ impl<V: Copy, const TOKENS: usize> UnitSums<V, TOKENS> {
                 }
                 let scales = simd.spread(scales[token], scale_lanes::<F>(HALF_INDEX, vector));
                 let dot = simd.to_floats(dot);
-                if TOKENS == 1 && vector == 1 {
-                    self.second = simd.mul_add(dot, scales, self.second);
+                if vector == 1 {
+                    self.second[token] = simd.mul_add(dot, scales, self.second[token]);
                 } else {
                     self.sums[token] = simd.mul_add(dot, scales, self.sums[token]);
                 }
@@ -391,8 +391,10 @@ impl<V: Copy, const TOKENS: usize> UnitSums<V, TOKENS> {
             -offset::<S, F>() as f32
         };
         let mut totals = self.sums;
-        if TOKENS == 1 {
-            totals[0] = simd.add(totals[0], self.second);
+        if !paired::<F>() {
+            for (total, second) in totals.iter_mut().zip(self.second) {
+                *total = simd.add(*total, second);
+            }
         }
         for (total, subtract) in totals.iter_mut().zip(self.subtract) {
             let subtract = if F::SUB == 32 {

@@ -61,6 +61,13 @@ pub fn groups(level: Level, tokens: usize) -> impl ExactSizeIterator<Item = Rang
     (0..count).map(move |i| i * tokens / count..(i + 1) * tokens / count)
 }
 
+/// So many tokens give each, to the last bit, what it gives alone: they are multiplied one by one with
+/// each row. The sums of more are in another order.
+#[must_use]
+pub fn most_alike(level: Level) -> usize {
+    level.run(MostTokens).dot
+}
+
 /// How many tokens a level takes at most, see [`Simd::DOT_TOKENS`] and [`Simd::TILE_TOKENS`].
 pub(crate) struct MostTokens;
 

@@ -42,7 +42,7 @@ mod testing;
 pub use columns::{ColumnsMut, Store};
 pub use format::{Format, Quantizer};
 pub use gemm::Scratch;
-pub use inputs::{InputGroup, groups};
+pub use inputs::{InputGroup, groups, most_alike};
 pub use level::{Level, UnknownLevel};
 pub use matrix::Matrix;
 pub use product::matmul;

@@ -60,8 +60,8 @@ impl SessionOptions {
     /// Guesses which tokens come next, and evaluates several in one pass, which takes less time than one
     /// after the other if enough of them come true. Pieces, finish reasons and the session are as without it:
     /// each token is chosen as always, from the logits behind those before it, and what was guessed wrong is
-    /// forgotten. These logits are those of [`Session::feed`] but for rounding, which depends on how many
-    /// tokens go together. Default: not to.
+    /// forgotten. These logits are those without it to the last bit, unless more tokens at a time are asked
+    /// for than [`Speculation::max_tokens`] recommends. Default: not to.
     ///
     /// Models with recurrent layers cannot forget: a session with this option is an error.
     #[must_use]

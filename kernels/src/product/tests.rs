@@ -1,6 +1,8 @@
+use std::ops::Range;
+
 use super::*;
 use crate::format::Format;
-use crate::inputs::groups;
+use crate::inputs::{groups, most_alike};
 use crate::testing::{NaiveMatrix, Random, levels, through_int8};
 
 /// Products of random matrices and inputs, against f64 products of the dequantised values.
@@ -210,17 +212,57 @@ fn an_infinite_scale_stays_in_its_row() {
 
 /// `inputs` times a matrix, in one group.
 fn product(level: Level, matrix: Matrix<'_>, inputs: &[f32]) -> Vec<f32> {
-    let mut group = InputGroup::new();
-    group.fill(level, inputs, matrix.cols());
+    let all = 0..inputs.len() / matrix.cols();
+    product_in(level, matrix, inputs, std::slice::from_ref(&all))
+}
+
+/// `inputs` times a matrix, in these groups.
+fn product_in(
+    level: Level,
+    matrix: Matrix<'_>,
+    inputs: &[f32],
+    groups: &[Range<usize>],
+) -> Vec<f32> {
+    let cols = matrix.cols();
+    let filled = groups.iter().map(|tokens| {
+        let mut group = InputGroup::new();
+        group.fill(level, &inputs[tokens.start * cols..tokens.end * cols], cols);
+        group
+    });
+    let filled: Vec<_> = filled.collect();
     let mut out = vec![0.0; inputs.len() / matrix.cols() * matrix.rows()];
     let columns = ColumnsMut::new(&mut out, matrix.rows());
     matmul(
         level,
         matrix,
-        &[group],
+        &filled,
         &mut Scratch::new(),
         Store::Replace,
         columns,
     );
     out
+}
+
+#[test]
+fn a_few_tokens_give_the_bits_of_each_alone() {
+    for level in levels() {
+        for &format in Format::ALL {
+            let cols = if 896 % format.block_elements() == 0 {
+                896
+            } else {
+                768
+            };
+            let matrix = NaiveMatrix::random(format, 11, cols);
+            for tokens in 2..=most_alike(level) {
+                let inputs = Random(tokens as u64).floats(tokens * cols);
+                let groups: Vec<_> = groups(level, tokens).collect();
+                let together = product_in(level, matrix.view(), &inputs, &groups);
+                let alone = inputs
+                    .chunks(cols)
+                    .map(|input| product(level, matrix.view(), input));
+                let alone: Vec<f32> = alone.flatten().collect();
+                assert!(together == alone, "{} {level} x {tokens}", format.name());
+            }
+        }
+    }
 }

@@ -15,6 +15,10 @@ const ATTENTION_HEADS: usize = 8;
 /// It does not depend on the number of threads, nor does the result.
 const PART_POSITIONS: usize = 1024;
 
+/// What a few tokens are: at least as many as products take without summing in another order than one
+/// token's, so that attention does not either.
+const FEW_TOKENS: usize = 16;
+
 /// How attention over the tokens of several sequences is cut into items: those of one after those of the
 /// other.
 #[derive(Clone, Debug)]
@@ -106,7 +110,7 @@ impl AllTiles {
 }
 
 /// How attention over some tokens of a sequence is cut into items: query heads that share a key head, a tile of tokens,
-/// and, where one tile holds all tokens, a part of the positions.
+/// and, where there are few tokens, a part of the positions.
 ///
 /// Later tokens see more. So that contiguous shares cost the same, tiles come from both ends by
 /// turns: 0, n - 1, 1, n - 2, …
@@ -128,7 +132,7 @@ impl Tiles {
             tokens,
             tile_tokens,
             heads: groups(shape),
-            parts: if tile_tokens == tokens {
+            parts: if tokens <= FEW_TOKENS {
                 positions.div_ceil(PART_POSITIONS)
             } else {
                 1
@@ -278,7 +282,7 @@ mod tests {
     #[test]
     fn tiles_cover_every_token_of_every_head_once() {
         for (tokens, tile_tokens, heads, parts) in
-            [(1, 1, 3, 2), (7, 2, 1, 1), (8, 2, 2, 1), (100, 8, 5, 1)]
+            [(1, 1, 3, 2), (7, 2, 1, 3), (8, 2, 2, 1), (100, 8, 5, 1)]
         {
             let tiles = Tiles {
                 tokens,

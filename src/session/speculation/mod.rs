@@ -23,6 +23,8 @@ mod tests;
 
 use std::time::Instant;
 
+use gristmill_kernels::most_alike;
+
 use super::{FeedControl, LOGITS_CHUNK, Session, chunk};
 use crate::model::Model;
 use crate::{Error, Result};
@@ -33,13 +35,10 @@ use self::planner::{Draft, Planner};
 
 /// Guessed tokens of a pass, at most.
 const MOST_TOKENS: usize = LOGITS_CHUNK - 1;
-/// The same where nothing else is asked for: with the token that they follow no more than the products
-/// of a few tokens take on x86.
-const DEFAULT_TOKENS: usize = 15;
 
 /// How a [`Session`] guesses which tokens come next.
 ///
-/// What is generated does not depend on it but for rounding: see
+/// What is generated does not depend on it: see
 /// [`SessionOptions::speculate`](crate::SessionOptions::speculate).
 ///
 /// ```
@@ -58,7 +57,7 @@ const DEFAULT_TOKENS: usize = 15;
 #[derive(Clone, Debug)]
 pub struct Speculation {
     method: Method,
-    max_tokens: usize,
+    max_tokens: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,15 +85,18 @@ impl Speculation {
     fn new(method: Method) -> Self {
         Self {
             method,
-            max_tokens: DEFAULT_TOKENS,
+            max_tokens: None,
         }
     }
 
     /// Guesses at most so many tokens at a time, at most 31. Fewer are guessed where more would not pay.
-    /// Default: 15.
+    ///
+    /// Default: as many as can be evaluated together and give to the last bit what each gives alone. That
+    /// are 15 with AVX-512, 11 with AVX2, 3 on ARM, and none at the portable level and in WebAssembly. With more the logits
+    /// differ by rounding, so that once in a while another of two nearly equal tokens is chosen.
     #[must_use]
     pub fn max_tokens(mut self, tokens: usize) -> Self {
-        self.max_tokens = tokens;
+        self.max_tokens = Some(tokens);
         self
     }
 }
@@ -177,7 +179,9 @@ impl Speculator {
             Method::PromptLookup => Box::new(PromptLookup),
             Method::Draft(model) => Box::new(DraftModel::new(session, model)?),
         };
-        Ok(Speculator::with(drafter, speculation.max_tokens))
+        let default = most_alike(session.model.level()) - 1;
+        let most = speculation.max_tokens.unwrap_or(default);
+        Ok(Speculator::with(drafter, most))
     }
 
     fn with(drafter: Box<dyn Drafter>, max_tokens: usize) -> Speculator {
