@@ -21,7 +21,6 @@ use gristmill_kernels::Level;
 use crate::cpus;
 use crate::gguf::Gguf;
 use crate::pool::{MAX_THREADS, Pool};
-use crate::session::{Batch, Checksum, Session, SessionOptions};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -88,57 +87,6 @@ impl Model {
     #[must_use]
     pub fn builder() -> ModelBuilder {
         ModelBuilder::default()
-    }
-
-    /// A session with the default settings.
-    ///
-    /// # Errors
-    /// As [`Model::session_with`].
-    pub fn session(&self) -> Result<Session> {
-        self.session_with(&SessionOptions::default())
-    }
-
-    /// A session: a KV cache, and the position in it.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for a context that is empty or beyond all memory; those of
-    /// [`Session::speculate`].
-    pub fn session_with(&self, options: &SessionOptions) -> Result<Session> {
-        Session::new(self.clone(), options)
-    }
-
-    /// A session that [`Session::save`] has written: it goes on where that was.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the file cannot be read; [`Error::Malformed`] if it is damaged, of another
-    /// version, or of another model; [`Error::Argument`] if memory does not hold its context.
-    pub fn load_session(&self, path: impl AsRef<Path>) -> Result<Session> {
-        Session::load(self.clone(), path.as_ref())
-    }
-
-    /// A number that other models do not have: of names, shapes and types of all tensors, and of the first
-    /// and the last bytes of each.
-    pub(crate) fn identity(&self) -> u64 {
-        const BYTES: usize = 64;
-        let mut checksum = Checksum::new();
-        for tensor in self.0.gguf.tensors() {
-            checksum.add(tensor.name().as_bytes());
-            checksum.add(&tensor.ggml_type().number().to_le_bytes());
-            for size in tensor.shape() {
-                checksum.add(&size.to_le_bytes());
-            }
-            let bytes = self.0.gguf.tensor_bytes(tensor);
-            let length = bytes.len().min(BYTES);
-            checksum.add(&bytes[..length]);
-            checksum.add(&bytes[bytes.len() - length..]);
-        }
-        checksum.0
-    }
-
-    /// What evaluates tokens of several sessions together.
-    #[must_use]
-    pub fn batch(&self) -> Batch {
-        Batch::new(self.clone())
     }
 
     /// Whether both are clones of one model.

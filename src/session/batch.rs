@@ -4,6 +4,14 @@ use super::{Session, sequence};
 use crate::model::{Model, Pass, Workspace};
 use crate::{Error, Result};
 
+impl Model {
+    /// What evaluates tokens of several sessions together.
+    #[must_use]
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+}
+
 /// Evaluates a token of each of several sessions in one pass, which reads the weights once for all of
 /// them: where many users wait for their next token, that costs little more than one.
 ///

@@ -12,7 +12,6 @@ pub use self::batch::Batch;
 pub use self::embed::Pooling;
 pub use self::speculation::Speculation;
 use self::speculation::Speculator;
-pub(crate) use self::state::Checksum;
 use crate::cache::{CacheType, KvCache};
 use crate::cancel::CancelToken;
 use crate::model::{Model, Pass, Sequence, Workspace};
@@ -105,6 +104,25 @@ impl fmt::Debug for FeedControl<'_> {
         f.debug_struct("FeedControl")
             .field("cancel", &self.cancel)
             .finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// A session with the default settings.
+    ///
+    /// # Errors
+    /// As [`Model::session_with`].
+    pub fn session(&self) -> Result<Session> {
+        self.session_with(&SessionOptions::default())
+    }
+
+    /// A session: a KV cache, and the position in it.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a context that is empty or beyond all memory; those of
+    /// [`Session::speculate`].
+    pub fn session_with(&self, options: &SessionOptions) -> Result<Session> {
+        Session::new(self.clone(), options)
     }
 }
 

@@ -27,6 +27,36 @@ use crate::{Error, Result};
 
 const MAGIC: &[u8; 16] = b"gristmill state\x02";
 
+impl Model {
+    /// A session that [`Session::save`] has written: it goes on where that was.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read; [`Error::Malformed`] if it is damaged, of another
+    /// version, or of another model; [`Error::Argument`] if memory does not hold its context.
+    pub fn load_session(&self, path: impl AsRef<Path>) -> Result<Session> {
+        Session::load(self.clone(), path.as_ref())
+    }
+
+    /// A number that other models do not have: of names, shapes and types of all tensors, and of the first
+    /// and the last bytes of each.
+    fn identity(&self) -> u64 {
+        const BYTES: usize = 64;
+        let mut checksum = Checksum::new();
+        for tensor in self.gguf().tensors() {
+            checksum.add(tensor.name().as_bytes());
+            checksum.add(&tensor.ggml_type().number().to_le_bytes());
+            for size in tensor.shape() {
+                checksum.add(&size.to_le_bytes());
+            }
+            let bytes = self.gguf().tensor_bytes(tensor);
+            let length = bytes.len().min(BYTES);
+            checksum.add(&bytes[..length]);
+            checksum.add(&bytes[bytes.len() - length..]);
+        }
+        checksum.0
+    }
+}
+
 impl Session {
     /// A copy that goes on by itself: it has read what this one has. The copy takes the memory of the
     /// positions that are in use.
@@ -218,14 +248,14 @@ impl Input<'_> {
 
 /// FNV-1a over words of 8 bytes, the last one of a piece filled up with zeros. It finds damage, not malice.
 #[derive(Clone, Copy)]
-pub(crate) struct Checksum(pub(crate) u64);
+struct Checksum(u64);
 
 impl Checksum {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
+    fn add(&mut self, bytes: &[u8]) {
         let mut word = |word: u64| self.0 = (self.0 ^ word).wrapping_mul(0x100_0000_01b3);
         let (words, rest) = bytes.as_chunks::<8>();
         words
