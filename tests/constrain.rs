@@ -116,6 +116,21 @@ fn control_tokens_are_no_text() {
         assert_eq!(completion.text.chars().count(), 40);
         assert_eq!(completion.finish_reason, FinishReason::Complete);
     }
+    // A token's name can be a text like any other, which the token is not.
+    let end = model.tokenizer().eos().unwrap();
+    let name = model.tokenizer().token_text(end).unwrap().into_owned();
+    for pattern in [
+        format!("{}[a-z]", regex::escape(&name)),
+        "(?s:.){40}".to_owned(),
+    ] {
+        let mut follower = Constraint::regex(&model, &pattern).unwrap().follow();
+        let allowed = follower.allowed().unwrap();
+        assert_eq!(allowed[end as usize / 32] >> (end % 32) & 1, 0);
+    }
+    let constraint = Constraint::regex(&model, &regex::escape(&name)).unwrap();
+    let completion = run(&model, &constraint, None);
+    assert_eq!(completion.text, name);
+    assert!(completion.tokens.len() > 1 && !completion.tokens.contains(&end));
 }
 
 #[test]
