@@ -21,6 +21,8 @@ const LEAST_GAIN: f64 = 1.02;
 const FREE: f64 = 0.02;
 /// Rounds of guesses that did not pay before there is a pause.
 const ROUNDS: usize = 2;
+/// A pause is so many times as long as the last one: a draft model reads at the end of it what came meanwhile.
+const LONGER: usize = 4;
 /// Tokens without guesses, at first and at most.
 const PAUSES: [usize; 2] = [16, 1024];
 
@@ -255,11 +257,11 @@ impl Pause {
             return;
         }
         if self.gain > 0.0 {
-            self.length = 0;
+            self.length /= LONGER;
             return;
         }
         let [least, most] = PAUSES;
-        self.length = (2 * self.length).clamp(least, most);
+        self.length = (LONGER * self.length).clamp(least, most);
         (self.left, self.rounds) = (self.length, 0);
     }
 
