@@ -6,7 +6,7 @@
 
 use llguidance::regex_to_lark;
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Keywords with values that are no schemas.
 const VALUES: [&str; 6] = [
@@ -26,11 +26,21 @@ const MAPS: [&str; 5] = [
     "dependentSchemas",
 ];
 
+/// Formats of which `llguidance` lets a minute have 61 seconds at any time, and a pattern against that.
+const MINUTES: [(&str, &str); 2] = [("time", "^.{6}[0-5]"), ("date-time", "^.{17}[0-5]")];
+
 /// Rewrites the patterns of a schema of bounded depth.
 pub(super) fn correct(schema: &mut Value) {
     match schema {
         Value::Array(schemas) => schemas.iter_mut().for_each(correct),
         Value::Object(members) => {
+            let is_format = |name: &str| members.get("format").is_some_and(|format| format == name);
+            let pattern = MINUTES.iter().find(|(name, _)| is_format(name));
+            if let Some((_, pattern)) = pattern
+                && let Value::Array(all) = members.entry("allOf").or_insert_with(|| json!([]))
+            {
+                all.push(json!({"pattern": pattern}));
+            }
             for (key, value) in members.iter_mut() {
                 match value {
                     Value::String(pattern) if key == "pattern" => {
@@ -114,8 +124,6 @@ fn matches_escapes_of_others(class: &ClassUnicode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
