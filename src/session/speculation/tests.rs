@@ -3,7 +3,7 @@
 use super::*;
 use crate::{GenerateOptions, SessionOptions};
 
-type Guess = fn(&[u32], usize) -> Vec<u32>;
+type Guess = std::sync::Arc<dyn Fn(&[u32], usize) -> Vec<u32> + Send + Sync>;
 
 /// Guesses whatever, and is sure of it.
 struct Hostile(Guess);
@@ -17,7 +17,7 @@ impl Drafter for Hostile {
     }
 
     fn fork(&mut self) -> Result<Box<dyn Drafter>> {
-        Ok(Box::new(Hostile(self.0)))
+        Ok(Box::new(Hostile(self.0.clone())))
     }
 }
 
@@ -34,7 +34,7 @@ fn rubbish_changes_nothing_and_is_soon_not_evaluated_any_more() {
     let mut plain = session();
     let expected = plain.generate("Once upon a time", &options).unwrap();
     let expected = expected.finish().unwrap();
-    let rubbish: [Guess; 5] = [
+    let rubbish: [fn(&[u32], usize) -> Vec<u32>; 5] = [
         |_, room| vec![0; room],
         |_, room| vec![u32::MAX; room],
         |tokens, room| vec![tokens[tokens.len() - 1]; room],
@@ -47,7 +47,10 @@ fn rubbish_changes_nothing_and_is_soon_not_evaluated_any_more() {
     ];
     for (index, guess) in rubbish.into_iter().enumerate() {
         let mut session = session();
-        session.speculator = Some(Speculator::with(Box::new(Hostile(guess)), MOST_TOKENS));
+        session.speculator = Some(Speculator::with(
+            Box::new(Hostile(std::sync::Arc::new(guess))),
+            MOST_TOKENS,
+        ));
         let found = session.generate("Once upon a time", &options).unwrap();
         let found = found.finish().unwrap();
         assert_eq!(
@@ -61,5 +64,80 @@ fn rubbish_changes_nothing_and_is_soon_not_evaluated_any_more() {
             "{index}: {:?}",
             found.timings
         );
+    }
+}
+
+/// A drafter that knows the text is asked for as many guesses as fit, up to the end of the context; and
+/// what it guessed is dropped with what it followed.
+#[test]
+fn right_guesses_end_with_the_context_and_with_what_they_followed() {
+    let prompt = [1535, 300, 301, 302, 303];
+    let ends = GenerateOptions::new()
+        .max_tokens(usize::MAX)
+        .ignore_end_of_generation(true);
+    let mut plain = session();
+    let text = plain
+        .generate_from(&prompt, &ends)
+        .unwrap()
+        .finish()
+        .unwrap();
+    let all: std::sync::Arc<Vec<u32>> = std::sync::Arc::new([&prompt[..], &text.tokens].concat());
+    let knows = |all: &std::sync::Arc<Vec<u32>>| {
+        let all = all.clone();
+        let guess = move |tokens: &[u32], room: usize| {
+            let end = all.len().min(tokens.len() + room);
+            all[tokens.len().min(end)..end].to_vec()
+        };
+        Some(Speculator::with(
+            Box::new(Hostile(std::sync::Arc::new(guess))),
+            15,
+        ))
+    };
+    let model = plain.model().clone();
+    for positions in 6..60 {
+        let options = SessionOptions::new().context_length(positions);
+        let mut session = model.session_with(&options).unwrap();
+        session.speculator = knows(&all);
+        let found = session
+            .generate_from(&prompt, &ends)
+            .unwrap()
+            .finish()
+            .unwrap();
+        assert_eq!(
+            found.tokens[..],
+            all[prompt.len()..=positions],
+            "{positions}"
+        );
+        assert_eq!(session.tokens(), &all[..positions], "{positions}");
+    }
+    for change in 0..4 {
+        let mut session = session();
+        session.speculator = knows(&all);
+        let mut generation = session.generate_from(&prompt, &ends).unwrap();
+        generation
+            .by_ref()
+            .take(9)
+            .for_each(|piece| assert!(piece.is_ok()));
+        let speculator = session.speculator.as_ref().unwrap();
+        let guessed = speculator.ahead[speculator.come];
+        match change {
+            0 => session.feed(&[5]).unwrap(),
+            1 => session.truncate(3).unwrap(),
+            2 => {
+                session.clear();
+                session.feed(&[8]).unwrap();
+            }
+            _ => {
+                let mut batch = session.model().batch();
+                batch.step(&mut [(&mut session, 6)]).unwrap();
+            }
+        }
+        let mut other = session.model().session().unwrap();
+        other.feed(session.tokens()).unwrap();
+        session.feed_next(guessed, 0, &FeedControl::new()).unwrap();
+        other.feed(&[guessed]).unwrap();
+        let pairs = session.logits().iter().zip(other.logits());
+        let error = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(error < 0.5, "{change}: logits differ by {error}");
     }
 }
