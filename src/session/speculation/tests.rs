@@ -3,6 +3,7 @@
 use super::*;
 use crate::{GenerateOptions, SessionOptions};
 
+type Rubbish = fn(&[u32], usize) -> Vec<u32>;
 type Guess = std::sync::Arc<dyn Fn(&[u32], usize) -> Vec<u32> + Send + Sync>;
 
 /// Guesses whatever, and is sure of it.
@@ -34,7 +35,7 @@ fn rubbish_changes_nothing_and_is_soon_not_evaluated_any_more() {
     let mut plain = session();
     let expected = plain.generate("Once upon a time", &options).unwrap();
     let expected = expected.finish().unwrap();
-    let rubbish: [fn(&[u32], usize) -> Vec<u32>; 5] = [
+    let rubbish: [Rubbish; 5] = [
         |_, room| vec![0; room],
         |_, room| vec![u32::MAX; room],
         |tokens, room| vec![tokens[tokens.len() - 1]; room],
