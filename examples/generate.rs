@@ -10,9 +10,10 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use clap::Parser;
+use common::{Guesses, Loading};
 use gristmill::{
-    CacheType, FinishReason, GenerateOptions, Generation, Level, MirostatVersion, Model,
-    SamplingOptions, SessionOptions, Speculation, Timings,
+    CacheType, FinishReason, GenerateOptions, Generation, MirostatVersion, Model, SamplingOptions,
+    SessionOptions, Timings,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -23,10 +24,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Parser)]
 #[command(name = "generate", version)]
 struct Options {
-    /// The GGUF file; any of a model in several files [default: the demo model]
-    #[arg(short, long, value_name = "FILE")]
-    model: Option<PathBuf>,
-
     /// The beginning of the text
     #[arg(short, long, value_name = "TEXT", default_value = "Once upon a time")]
     prompt: String,
@@ -64,46 +61,18 @@ struct Options {
     #[arg(long, value_name = "TYPE", default_value_t)]
     cache_type: CacheType,
 
-    /// Threads [default: the physical performance cores that this process may use]
-    #[arg(short, long, value_name = "COUNT")]
-    threads: Option<usize>,
-
-    /// Instruction-set level, such as scalar or avx2 [default: the highest that this machine has]
-    #[arg(long, value_name = "NAME")]
-    level: Option<Level>,
-
-    /// Guess that the text goes on as it did before: the same text, sooner where much is copied
-    #[arg(long, conflicts_with = "draft")]
-    lookup: bool,
-
-    /// Guess with a much smaller model of the same vocabulary: the same text, sooner if it often agrees
-    #[arg(long, value_name = "FILE")]
-    draft: Option<PathBuf>,
-
-    /// Guess at most so many tokens at a time [default: as many as give the same bits: 15 with AVX-512, 11 with AVX2]
-    #[arg(long, value_name = "COUNT")]
-    draft_max: Option<usize>,
-
     #[cfg(feature = "constrain")]
     #[command(flatten)]
     grammar: Grammar,
 
     #[command(flatten)]
     sampling: Sampling,
-}
 
-impl Options {
-    fn speculation(&self) -> gristmill::Result<Option<Speculation>> {
-        let speculation = match &self.draft {
-            Some(path) => Speculation::draft(&common::open(path, self.threads, self.level)?),
-            None if self.lookup => Speculation::prompt_lookup(),
-            None => return Ok(None),
-        };
-        Ok(Some(match self.draft_max {
-            Some(tokens) => speculation.max_tokens(tokens),
-            None => speculation,
-        }))
-    }
+    #[command(flatten)]
+    guesses: Guesses,
+
+    #[command(flatten)]
+    loading: Loading,
 }
 
 /// What the new text follows.
@@ -317,14 +286,13 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         None => options.prompt.clone(),
     };
     let start = Instant::now();
-    let path = common::model_path(options.model.as_deref())?;
-    let model = common::open(&path, options.threads, options.level)?;
+    let model = options.loading.open()?;
     let opened = start.elapsed();
     let mut settings = SessionOptions::new().cache_type(options.cache_type);
     if let Some(positions) = options.context {
         settings = settings.context_length(positions);
     }
-    if let Some(speculation) = options.speculation()? {
+    if let Some(speculation) = options.guesses.speculation(&options.loading)? {
         settings = settings.speculate(speculation);
     }
     let mut session = model.session_with(&settings)?;
@@ -428,7 +396,7 @@ fn report(timings: Timings, reason: Option<FinishReason>, model: &Model, options
         model.threads(),
         model.level(),
     );
-    if options.lookup || options.draft.is_some() {
+    if options.guesses.are_made() {
         eprintln!(
             "guessed:   {} tokens, {} of them right",
             timings.drafted_tokens, timings.accepted_tokens,

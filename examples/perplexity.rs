@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use common::Loading;
 use gristmill::tokenizer::EncodeOptions;
-use gristmill::{CacheType, Level, Model, Session, SessionOptions};
+use gristmill::{CacheType, Model, Session, SessionOptions};
 use indicatif::{ProgressBar, ProgressStyle};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -28,10 +29,6 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[derive(Parser)]
 #[command(name = "perplexity", version)]
 struct Options {
-    /// The GGUF file; any of a model in several files [default: the demo model]
-    #[arg(short, long, value_name = "FILE")]
-    model: Option<PathBuf>,
-
     /// The text, in UTF-8
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
@@ -54,13 +51,8 @@ struct Options {
     )]
     cache_type: Vec<CacheType>,
 
-    /// Threads [default: the physical performance cores that this process may use]
-    #[arg(short, long, value_name = "COUNT")]
-    threads: Option<usize>,
-
-    /// Instruction-set level, such as scalar or avx2 [default: the highest that this machine has]
-    #[arg(long, value_name = "NAME")]
-    level: Option<Level>,
+    #[command(flatten)]
+    loading: Loading,
 }
 
 fn main() -> ExitCode {
@@ -69,8 +61,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     let text = read(&options.file)?;
-    let path = common::model_path(options.model.as_deref())?;
-    let model = common::open(&path, options.threads, options.level)?;
+    let model = options.loading.open()?;
     let context = options.context as usize;
     if context > model.context_length() {
         eprintln!(

@@ -119,8 +119,12 @@ fn report(reason: Option<FinishReason>, timings: &Timings) {
         Some(FinishReason::Cancelled) => ", stopped",
         _ => "",
     };
+    let guesses = match timings.drafted_tokens {
+        0 => String::new(),
+        drafted => format!(", {} of {drafted} guesses right", timings.accepted_tokens),
+    };
     eprintln!(
-        "({} tokens read, {} written, {:.1} tokens/s{end})",
+        "({} tokens read, {} written, {:.1} tokens/s{guesses}{end})",
         timings.prompt_tokens,
         timings.generated_tokens,
         timings.generated_tokens_per_second()

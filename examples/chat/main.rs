@@ -13,10 +13,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gristmill::chat::{Chat, ChatTemplate, RenderOptions};
-use gristmill::{Level, Model, SamplingOptions, SessionOptions};
+use gristmill::{Model, SamplingOptions, SessionOptions};
 
 use answer::Settings;
 use commands::Next;
+use common::{Guesses, Loading};
 use input::{Input, Read};
 
 /// Talks with a model from a GGUF file, with the chat template of the file.
@@ -27,10 +28,6 @@ use input::{Input, Read};
 #[derive(Parser)]
 #[command(name = "chat", version)]
 struct Options {
-    /// The GGUF file; any of a model in several files [default: the demo model, which only tells stories]
-    #[arg(short, long, value_name = "FILE")]
-    model: Option<PathBuf>,
-
     /// Ask this, print the answer, and end
     #[arg(long, value_name = "TEXT")]
     once: Option<String>,
@@ -68,13 +65,11 @@ struct Options {
     #[arg(short, long, value_name = "COUNT")]
     context: Option<usize>,
 
-    /// Threads [default: one for each physical performance core]
-    #[arg(short, long, value_name = "COUNT")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    guesses: Guesses,
 
-    /// The instruction-set level [default: the highest of this machine]
-    #[arg(long, value_name = "NAME")]
-    level: Option<Level>,
+    #[command(flatten)]
+    loading: Loading,
 }
 
 fn main() -> ExitCode {
@@ -82,8 +77,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let path = common::model_path(options.model.as_deref())?;
-    let model = common::open(&path, options.threads, options.level)?;
+    let model = options.loading.open()?;
     let mut chat = begin(&model, options)?;
     let mut settings = Settings::new(options.max_tokens);
     settings.change(SamplingOptions {
@@ -96,7 +90,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     if io::stdin().is_terminal() {
         answer::stop_at_interrupts()?;
-        eprintln!("{}; /help lists commands", path.display());
+        eprintln!("{}; /help lists commands", model.gguf().name());
     }
     converse(&mut chat, &mut settings)
 }
@@ -105,6 +99,9 @@ fn begin(model: &Model, options: &Options) -> Result<Chat, Box<dyn Error>> {
     let mut session = SessionOptions::new();
     if let Some(positions) = options.context {
         session = session.context_length(positions);
+    }
+    if let Some(speculation) = options.guesses.speculation(&options.loading)? {
+        session = session.speculate(speculation);
     }
     let mut chat = match &options.template {
         Some(name) => Chat::new(model.session_with(&session)?, ChatTemplate::named(name)?),

@@ -1,12 +1,16 @@
 //! What the example programs share.
 
-#![allow(dead_code, reason = "each program takes what it needs")]
+#![allow(dead_code, unused_imports, reason = "each program takes what it needs")]
+
+mod options;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gristmill::{Level, Model};
+
+pub(crate) use options::{Guesses, Loading};
 
 /// Ends a program: what went wrong goes to standard error. A reader that has seen enough is nothing
 /// wrong.
