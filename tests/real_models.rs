@@ -4,8 +4,10 @@
 //! be had: token ids must be equal, the arg max at 95 % of all positions, and greedy text up to the
 //! first step that is nearly a tie. Logits and perplexity are compared with what llama.cpp computes from
 //! the same weights without quantising activations (`tests/golden/exact-*.json`): perplexity must be
-//! within 0.5 % of that, and logits within 0.5 or as near as the quantised reference, which is off by up
-//! to 0.55 % and 0.9.
+//! within 0.5 % of that (the quantised reference is off by up to 0.55 %). Logits must be as near as the
+//! quantised reference, which is off by up to 0.9: over all cases of a model no farther than it or 0.5 in
+//! the worst, and no more than a quarter farther on average. Single cases say little: each level of the
+//! processor rounds in another order, and a step of a quantised activation more or less is half of that.
 
 mod common;
 
@@ -80,7 +82,45 @@ fn largest(logits: &[f32]) -> (u32, f32) {
     (order[0] as u32, logits[order[0]] - logits[order[1]])
 }
 
-fn check_case(name: &str, case: &Case, top_last: &[(u32, f32)], session: &mut Session) -> usize {
+/// How far logits are from those of exact activations.
+#[derive(Default)]
+struct Distance {
+    sum: f32,
+    count: usize,
+    worst: f32,
+}
+
+impl Distance {
+    fn add(&mut self, found: f32, exact: f32) {
+        let distance = (found - exact).abs();
+        self.sum += distance;
+        self.count += 1;
+        self.worst = self.worst.max(distance);
+    }
+
+    fn mean(&self) -> f32 {
+        self.sum / self.count as f32
+    }
+}
+
+/// What the cases of a model add up to.
+#[derive(Default)]
+struct Sums {
+    /// Positions, and those where the arg max agrees.
+    positions: usize,
+    agree: usize,
+    ours: Distance,
+    /// Of llama.cpp, with its quantised activations.
+    theirs: Distance,
+}
+
+fn check_case(
+    name: &str,
+    case: &Case,
+    top_last: &[(u32, f32)],
+    session: &mut Session,
+    sums: &mut Sums,
+) {
     let options = EncodeOptions {
         parse_special: case.parse_special,
         ..EncodeOptions::default()
@@ -92,25 +132,19 @@ fn check_case(name: &str, case: &Case, top_last: &[(u32, f32)], session: &mut Se
         .expect("ids");
     assert_eq!(ids, case.ids, "{name}");
     session.clear();
-    let mut agree = 0;
+    sums.positions += ids.len();
     session
         .feed_each(&ids, |place, logits| {
-            agree += usize::from(largest(logits).0 == case.argmax_all[place]);
+            sums.agree += usize::from(largest(logits).0 == case.argmax_all[place]);
         })
         .expect("room");
     let quantised: BTreeMap<u32, f32> = case.top_last.iter().copied().collect();
-    let (mut worst, mut worst_quantised) = (0.0_f32, 0.0_f32);
     for (id, exact) in top_last {
-        worst = worst.max((session.logits()[*id as usize] - exact).abs());
-        if let Some(quantised) = quantised.get(id) {
-            worst_quantised = worst_quantised.max((quantised - exact).abs());
+        sums.ours.add(session.logits()[*id as usize], *exact);
+        if let Some(&quantised) = quantised.get(id) {
+            sums.theirs.add(quantised, *exact);
         }
     }
-    println!("{name}: logits within {worst}, those of quantised llama.cpp {worst_quantised}");
-    assert!(
-        worst <= worst_quantised.max(0.5),
-        "{name}: logits within {worst}"
-    );
     for (step, (&id, &margin)) in case.greedy.iter().zip(&case.greedy_margin).enumerate() {
         if margin < 0.5 {
             break;
@@ -122,7 +156,6 @@ fn check_case(name: &str, case: &Case, top_last: &[(u32, f32)], session: &mut Se
         );
         session.feed(&[id]).expect("room");
     }
-    agree
 }
 
 fn check(name: &str) {
@@ -135,17 +168,30 @@ fn check(name: &str) {
     );
     let exact: Exact = serde_json::from_str(&read_to_string(exact).unwrap()).unwrap();
     assert_eq!(session.model().vocab_size(), golden.n_vocab);
-    let (mut agree, mut all) = (0, 0);
+    let mut sums = Sums::default();
     for (case_name, case) in &golden.cases {
         let top_last = &exact.top_last[case_name];
-        agree += check_case(&format!("{name} {case_name}"), case, top_last, &mut session);
-        all += case.ids.len();
+        let case_name = format!("{name} {case_name}");
+        check_case(&case_name, case, top_last, &mut session, &mut sums);
     }
-    println!("{name}: arg max agrees at {agree} of {all} positions");
-    assert!(
-        agree * 100 >= all * 95,
-        "{name}: arg max agrees at {agree} of {all} positions"
+    let Sums {
+        positions,
+        agree,
+        ours,
+        theirs,
+    } = &sums;
+    let found = format!(
+        "{name}: arg max agrees at {agree} of {positions} positions; logits are off by {} on average and by \
+         {} at most, those of quantised llama.cpp by {} and {}",
+        ours.mean(),
+        ours.worst,
+        theirs.mean(),
+        theirs.worst
     );
+    println!("{found}");
+    assert!(agree * 100 >= positions * 95, "{found}");
+    assert!(ours.worst <= theirs.worst.max(0.5), "{found}");
+    assert!(ours.mean() <= 1.25 * theirs.mean(), "{found}");
     let text = read_to_string(oracle.join("perplexity-text.txt")).expect("text");
     let found = perplexity(&golden.perplexity, &text, &mut session);
     let (quantised, exact) = (golden.perplexity.value, exact.perplexity);
