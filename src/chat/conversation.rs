@@ -1,6 +1,6 @@
 //! What is said so far, and how it is written for the model.
 
-use crate::template::{ChatTemplate, Message, Prompt, RenderOptions};
+use crate::template::{ChatTemplate, Json, Message, Prompt, RenderOptions};
 use crate::tokenizer::Tokenizer;
 use crate::{Error, Result};
 
@@ -55,8 +55,9 @@ impl Conversation {
         answer: &[u32],
     ) -> Result<Encoded> {
         let mut wanted = capacity;
+        let style = self.call_style();
         loop {
-            let prompt = self.render()?;
+            let prompt = self.render(style)?;
             let mut tokens = prompt.encode(tokenizer)?;
             if tokens.is_empty() {
                 return Err(Error::Argument {
@@ -80,15 +81,18 @@ impl Conversation {
         }
     }
 
-    fn render(&self) -> Result<Prompt> {
+    /// How the template wants calls, if there are any.
+    fn call_style(&self) -> Option<CallStyle> {
+        let has_calls = |message: &Message| message.field("tool_calls").is_some();
+        let asks = self.messages.iter().any(has_calls);
+        asks.then(|| CallStyle::of(self.template(), &self.render_options))?
+    }
+
+    fn render(&self, style: Option<CallStyle>) -> Result<Prompt> {
         let (system, turns) = self.kept();
         let mut messages = [system, turns].concat();
-        let has_calls = |message: &Message| message.field("tool_calls").is_some();
-        if messages.iter().any(has_calls) {
-            let style = CallStyle::of(self.template(), &self.render_options);
-            if let Some(style) = style {
-                messages.iter_mut().for_each(|message| style.apply(message));
-            }
+        if let Some(style) = style {
+            messages.iter_mut().for_each(|message| style.apply(message));
         }
         self.template().render(&messages, &self.render_options)
     }
@@ -146,7 +150,7 @@ impl Conversation {
             .filter_map(|message| message.field("tool_calls"));
         calls
             .map(|calls| match calls {
-                crate::template::Json::Array(calls) => calls.len(),
+                Json::Array(calls) => calls.len(),
                 _ => 0,
             })
             .sum()

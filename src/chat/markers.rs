@@ -30,7 +30,7 @@ const BARE_CALLS: [&str; 2] = [
     "{\"name\": function name, \"parameters\": dictionary of argument name",
     "<tool_call>",
 ];
-/// The same as attributes of a tag.
+/// Tags that begin a call, and are a part of its notation: the name of the tool stands in them.
 pub(super) const FUNCTION: [&str; 2] = ["<function=", "<function name="];
 
 const fn part(part: Part, open: &'static str, close: &'static [&'static str]) -> Markers {

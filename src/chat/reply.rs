@@ -26,6 +26,21 @@ pub struct AnswerPiece {
     pub logprobs: Vec<TokenLogprobs>,
 }
 
+impl AnswerPiece {
+    fn says_something(&self) -> bool {
+        !self.text.is_empty() || !self.reasoning.is_empty() || !self.tool_calls.is_empty()
+    }
+
+    /// Goes on with the piece that follows.
+    fn add(&mut self, next: &AnswerPiece) {
+        self.text.push_str(&next.text);
+        self.reasoning.push_str(&next.reasoning);
+        self.tool_calls.extend_from_slice(&next.tool_calls);
+        self.tokens.extend(&next.tokens);
+        self.logprobs.extend_from_slice(&next.logprobs);
+    }
+}
+
 /// A finished answer.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -54,14 +69,10 @@ pub struct Reply<'chat> {
     generation: Generation<'chat>,
     conversation: &'chat mut Conversation,
     splitter: Splitter,
-    /// Of the answer, so far.
-    tokens: Vec<u32>,
+    /// All pieces that were given out, as one.
+    given: AnswerPiece,
     /// The next piece, as far as it has come.
     piece: AnswerPiece,
-    /// What was given out.
-    text: String,
-    reasoning: String,
-    tool_calls: Vec<ToolCall>,
     is_split: bool,
 }
 
@@ -75,11 +86,8 @@ impl<'chat> Reply<'chat> {
             generation,
             conversation,
             splitter,
-            tokens: Vec::new(),
+            given: AnswerPiece::default(),
             piece: AnswerPiece::default(),
-            text: String::new(),
-            reasoning: String::new(),
-            tool_calls: Vec::new(),
             is_split: false,
         };
         reply.generation.show_tokens(reply.splitter.texts());
@@ -108,26 +116,20 @@ impl<'chat> Reply<'chat> {
     ///
     /// The first error that the iterator gives.
     pub fn finish(mut self) -> Result<Answer> {
-        let mut answer = Answer {
-            text: String::new(),
-            reasoning: String::new(),
-            tool_calls: Vec::new(),
-            tokens: Vec::new(),
-            logprobs: Vec::new(),
-            finish_reason: FinishReason::Failed,
-            timings: Timings::default(),
-        };
+        // What was given out before is no part of it.
+        let mut rest = AnswerPiece::default();
         for piece in &mut self {
-            let piece = piece?;
-            answer.text.push_str(&piece.text);
-            answer.reasoning.push_str(&piece.reasoning);
-            answer.tool_calls.extend(piece.tool_calls);
-            answer.tokens.extend(piece.tokens);
-            answer.logprobs.extend(piece.logprobs);
+            rest.add(&piece?);
         }
-        answer.finish_reason = self.finish_reason().unwrap_or(FinishReason::Failed);
-        answer.timings = self.timings();
-        Ok(answer)
+        Ok(Answer {
+            text: rest.text,
+            reasoning: rest.reasoning,
+            tool_calls: rest.tool_calls,
+            tokens: rest.tokens,
+            logprobs: rest.logprobs,
+            finish_reason: self.finish_reason().unwrap_or(FinishReason::Failed),
+            timings: self.timings(),
+        })
     }
 
     /// Takes one piece of the generation apart; `None` at the end.
@@ -137,7 +139,6 @@ impl<'chat> Reply<'chat> {
             Some(Err(error)) => return Some(Err(error)),
             Some(Ok(piece)) => {
                 self.splitter.push(&piece.text, &mut found);
-                self.tokens.extend(&piece.tokens);
                 self.piece.tokens.extend(piece.tokens);
                 self.piece.logprobs.extend(piece.logprobs);
             }
@@ -154,8 +155,6 @@ impl<'chat> Reply<'chat> {
     }
 
     fn take(&mut self, found: Found) {
-        self.text.push_str(&found.text);
-        self.reasoning.push_str(&found.reasoning);
         self.piece.text.push_str(&found.text);
         self.piece.reasoning.push_str(&found.reasoning);
         for call in found.calls {
@@ -163,18 +162,19 @@ impl<'chat> Reply<'chat> {
                 Some(_) => call,
                 None => {
                     // Nine letters and digits: Mistral's templates refuse other ids.
-                    let number = self.conversation.count_calls() + self.tool_calls.len();
+                    let of_answer = self.given.tool_calls.len() + self.piece.tool_calls.len();
+                    let number = self.conversation.count_calls() + of_answer;
                     call.with_id(format!("call{number:05}"))
                 }
             };
-            self.tool_calls.push(call.clone());
             self.piece.tool_calls.push(call);
         }
     }
 
     /// The context is full: goes on without the oldest turns, or ends if there is only this one.
     fn shift(&mut self) {
-        let answer = [&self.tokens, self.generation.pending_tokens()].concat();
+        let pending = self.generation.pending_tokens();
+        let answer = [&self.given.tokens, &self.piece.tokens, pending].concat();
         let session = self.generation.session();
         let (tokenizer, capacity) = (session.model().tokenizer(), session.context_length());
         match self.conversation.encode(tokenizer, capacity, &answer) {
@@ -189,10 +189,7 @@ impl Iterator for Reply<'_> {
 
     fn next(&mut self) -> Option<Result<AnswerPiece>> {
         loop {
-            let has_content = !self.piece.text.is_empty()
-                || !self.piece.reasoning.is_empty()
-                || !self.piece.tool_calls.is_empty();
-            if has_content {
+            if self.piece.says_something() {
                 break;
             }
             match self.step() {
@@ -202,6 +199,7 @@ impl Iterator for Reply<'_> {
             }
         }
         let piece = std::mem::take(&mut self.piece);
+        self.given.add(&piece);
         (piece != AnswerPiece::default()).then_some(Ok(piece))
     }
 }
@@ -210,15 +208,13 @@ impl FusedIterator for Reply<'_> {}
 
 impl Drop for Reply<'_> {
     fn drop(&mut self) {
-        let mut message = Message::assistant(std::mem::take(&mut self.text));
-        if !self.reasoning.is_empty() {
-            message.set(
-                "reasoning_content",
-                std::mem::take(&mut self.reasoning).into(),
-            );
+        let given = std::mem::take(&mut self.given);
+        let mut message = Message::assistant(given.text);
+        if !given.reasoning.is_empty() {
+            message.set("reasoning_content", given.reasoning.into());
         }
-        if !self.tool_calls.is_empty() {
-            message = message.tool_calls(std::mem::take(&mut self.tool_calls));
+        if !given.tool_calls.is_empty() {
+            message = message.tool_calls(given.tool_calls);
         }
         self.conversation.messages.push(message);
     }

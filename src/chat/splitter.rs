@@ -171,7 +171,8 @@ impl Splitter {
 
     /// gpt-oss: `<|channel|>analysis`, `<|channel|>final`, or a tool behind `to=functions.`
     fn step_header(&mut self, found: &mut Found) -> bool {
-        let Some((at, close)) = first(&self.buffer, ["<|message|>"].into_iter()) else {
+        let ends = self.candidates();
+        let Some((at, close)) = first(&self.buffer, ends.into_iter()) else {
             if self.buffer.len() > MAX_HEADER {
                 self.open = None;
                 let text = std::mem::take(&mut self.buffer);
