@@ -73,26 +73,6 @@ pub struct Completion {
     pub timings: Timings,
 }
 
-impl Completion {
-    /// All pieces as one; why and when it ended are still missing.
-    pub(crate) fn gather(pieces: &mut impl Iterator<Item = Result<Piece>>) -> Result<Completion> {
-        let mut completion = Completion {
-            text: String::new(),
-            tokens: Vec::new(),
-            logprobs: Vec::new(),
-            finish_reason: FinishReason::Failed,
-            timings: Timings::default(),
-        };
-        for piece in pieces {
-            let piece = piece?;
-            completion.text.push_str(&piece.text);
-            completion.tokens.extend(piece.tokens);
-            completion.logprobs.extend(piece.logprobs);
-        }
-        Ok(completion)
-    }
-}
-
 impl Model {
     /// Continues a prompt, and gives the whole text at once.
     ///
@@ -336,11 +316,19 @@ impl Generation<'_> {
     ///
     /// The first error that the iterator gives.
     pub fn finish(mut self) -> Result<Completion> {
-        let completion = Completion::gather(&mut self)?;
+        let mut rest = Piece::default();
+        for piece in &mut self {
+            let piece = piece?;
+            rest.text.push_str(&piece.text);
+            rest.tokens.extend(piece.tokens);
+            rest.logprobs.extend(piece.logprobs);
+        }
         Ok(Completion {
+            text: rest.text,
+            tokens: rest.tokens,
+            logprobs: rest.logprobs,
             finish_reason: self.finish_reason.unwrap_or(FinishReason::Failed),
             timings: self.timings,
-            ..completion
         })
     }
 

@@ -182,9 +182,7 @@ impl Tokenizer {
         options: EncodeOptions,
     ) -> Result<Vec<u32>> {
         self.check_vocabulary()?;
-        let Inner {
-            vocab, specials, ..
-        } = &*self.0;
+        let specials = &self.0.specials;
         if text.len() > MAX_TEXT {
             return Err(Error::Argument {
                 name: "text",
@@ -201,18 +199,8 @@ impl Tokenizer {
         if options.add_special && self.0.adds_bos {
             ids.extend(specials.id(SpecialToken::BeginningOfSequence));
         }
-        let mut memo = Memo::new(text.len());
-        let mut after_special = true;
-        for fragment in cutter.cut(vocab, text, literal) {
-            match fragment {
-                Fragment::Special(id) => ids.push(id),
-                Fragment::Text(ref range) => {
-                    let range = range.clone();
-                    self.encode_plain(text, range, after_special, &mut memo, &mut ids)?;
-                }
-            }
-            after_special = matches!(fragment, Fragment::Special(_));
-        }
+        let fragments = cutter.cut(&self.0.vocab, text, literal);
+        self.encode_fragments(text, fragments, true, &mut ids)?;
         if options.add_special && self.0.adds_separator {
             ids.extend(specials.id(SpecialToken::Separator));
         }
@@ -222,11 +210,38 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// Appends the tokens of a text that is cut by special ones. Vocabularies that put a space before
+    /// a text do so at its beginning and behind special tokens, if `puts_spaces`.
+    fn encode_fragments(
+        &self,
+        text: &str,
+        fragments: Vec<Fragment>,
+        puts_spaces: bool,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
+        let mut memo = Memo::new(text.len());
+        let mut after_special = true;
+        for fragment in fragments {
+            match fragment {
+                Fragment::Special(id) => {
+                    ids.push(id);
+                    after_special = true;
+                }
+                Fragment::Text(range) => {
+                    let prefix = puts_spaces && after_special;
+                    self.encode_plain(text, range, prefix, &mut memo, ids)?;
+                    after_special = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn encode_plain(
         &self,
         text: &str,
         range: Range<usize>,
-        after_special: bool,
+        prefix: bool,
         memo: &mut Memo,
         ids: &mut Vec<u32>,
     ) -> Result<()> {
@@ -239,7 +254,7 @@ impl Tokenizer {
         match model {
             Model::Bpe(bpe) => bpe.encode(vocab, text, range, memo, ids)?,
             Model::Spm(spm) => {
-                let prefix = *space_prefix && after_special;
+                let prefix = *space_prefix && prefix;
                 spm.encode(vocab, text, range, prefix, memo, ids);
             }
             Model::WordPiece(wordpiece) => wordpiece.encode(vocab, text, range, memo, ids),
@@ -254,15 +269,8 @@ impl Tokenizer {
     #[cfg(feature = "constrain")]
     pub(crate) fn encode_middle(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 2);
-        let mut memo = Memo::new(text.len());
-        for fragment in self.0.user_defined.cut(&self.0.vocab, text, &[]) {
-            match fragment {
-                Fragment::Special(id) => ids.push(id),
-                Fragment::Text(range) => {
-                    self.encode_plain(text, range, false, &mut memo, &mut ids)?;
-                }
-            }
-        }
+        let fragments = self.0.user_defined.cut(&self.0.vocab, text, &[]);
+        self.encode_fragments(text, fragments, false, &mut ids)?;
         Ok(ids)
     }
 
